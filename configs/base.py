@@ -1,0 +1,80 @@
+"""Every config key, declared once: its default and its meaning. Other configs only override.
+
+Types and valid values of the same keys are in `fnet_jax/core/config.py`; a key that stands in one
+file alone is an error. Names follow the original f_net where it has the key.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The defaults: FNet-Base as published, on the embedded corpus."""
+    c = ml_collections.ConfigDict()
+    c.seed = 0  # of parameters, dropout, and the whole sequence of examples
+    c.init_from = ""  # workdir or checkpoint folder whose params start a new run; "": random
+
+    c.model = ml_collections.ConfigDict()
+    c.model.mixer = "fourier"  # fourier, hartley, dct, hadamard, linear, random, attention, ff_only
+    c.model.fourier_impl = "auto"  # auto, fft, dft: how Re(F_L x F_D) is computed; see nn/transforms.py
+    c.model.num_attention_layers = 0  # layers whose mixer is replaced by attention (hybrid)
+    c.model.attention_layout = "top"  # where these layers lie: bottom, middle, mixed, top
+    c.model.num_layers = 12
+    c.model.d_model = 768  # D
+    c.model.d_emb = 768  # E; mapped to D by hidden_mapping_in
+    c.model.d_ff = 3072  # F
+    c.model.num_heads = 12  # H; attention layers only
+    c.model.max_seq_length = 512  # L; also the length of every training and evaluation example
+    c.model.type_vocab_size = 4
+    c.model.vocab_size = 0  # V; 0: the number of pieces of the tokenizer
+    c.model.dropout_rate = 0.1  # after embeddings and feed-forward
+    c.model.mixing_dropout_rate = 0.1  # attention probabilities
+    c.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters stay float32
+    c.model.remat = False  # recompute each layer in the backward pass: less memory, more time
+
+    c.data = ml_collections.ConfigDict()
+    c.data.corpus = "pydocs"  # pydocs, a file, folder or glob (.txt .jsonl .jsonl.gz .parquet), tfds:NAME
+    c.data.text_field = "text"  # field of JSONL, Parquet and TFDS records that holds the document
+    c.data.tokenizer = ""  # SentencePiece .model file; "": train one on the corpus
+    c.data.tokenizer_pieces = 32_000  # size of the vocabulary when one is trained
+    c.data.tokenizer_algorithm = "bpe"  # bpe, unigram; when one is trained
+    c.data.dir = ""  # prepared data set; prepared there if absent; "": WORKDIR/data
+    c.data.holdout_fraction = 0.02  # share of documents kept for evaluation, by document hash
+    c.data.next_sentence = "swap"  # swap: two halves of one document, swapped half the time; random: BERT
+    c.data.max_predictions_per_seq = 80  # P
+    c.data.masking_rate = 0.15  # share of tokens to predict
+    c.data.mask_token_proportion = 0.8  # of these: replaced by [MASK]
+    c.data.random_token_proportion = 0.1  # of these: replaced by a random piece; the rest is kept
+    c.data.whole_word_masking = False  # choose words, not pieces
+    c.data.num_workers = 0  # input processes per host; 0: threads of this one
+    c.data.prefetch = 2  # batches ready on the devices ahead of the step
+
+    c.optim = ml_collections.ConfigDict()
+    c.optim.learning_rate = 1e-4  # at the end of the warm-up
+    c.optim.schedule = "linear"  # linear, cosine, rsqrt, constant: what follows the warm-up
+    c.optim.num_warmup_steps = 10_000
+    c.optim.adam_b1 = 0.9
+    c.optim.adam_b2 = 0.999
+    c.optim.adam_eps = 1e-6
+    c.optim.weight_decay = 0.01
+    c.optim.decay_mask = "all"  # all: every parameter, as the original; matrices: no bias, no LayerNorm
+    c.optim.clipped_grad_norm = 0.0  # clip gradients to this global norm; 0: off
+
+    c.train = ml_collections.ConfigDict()
+    c.train.num_train_steps = 1_000_000
+    c.train.train_batch_size = 256  # B, over all devices
+    c.train.gradient_accum_steps = 1  # the batch is worked off in this many parts
+    c.train.eval_batch_size = 256
+    c.train.eval_frequency = 2_000  # steps between evaluations; 0: only at the end
+    c.train.max_num_eval_steps = 100  # batches per evaluation; 0: the whole held-out split
+    c.train.save_checkpoints_steps = 2_000
+    c.train.max_to_keep = 3  # checkpoints
+    c.train.log_frequency = 100  # steps between lines of metrics
+
+    c.mesh = ml_collections.ConfigDict()
+    c.mesh.data = -1  # devices along the batch; -1: all
+
+    c.log = ml_collections.ConfigDict()
+    c.log.wandb_project = ""  # Weights & Biases project; "": off (needs `pip install wandb`)
+    c.log.profile_start = 0  # first step of a profiler window; 0: off
+    c.log.profile_steps = 5  # its length; the trace goes to WORKDIR/profile
+    return c

@@ -1,0 +1,65 @@
+"""Where `data` and `nn` meet: the dimension letters and the fields of every batch.
+
+Dimension letters, used as suffixes of tensor names everywhere (`x_BLD`, `logits_BPV`):
+
+| letter | dimension |
+|---|---|
+| B | examples in a batch (global unless said otherwise) |
+| L | sequence length, `max_seq_length` |
+| D | model width, `d_model` |
+| E | embedding width, `d_emb` |
+| F | feed-forward width, `d_ff` |
+| H | attention heads, `num_heads` |
+| V | vocabulary, number of SentencePiece pieces |
+| P | masked predictions per sequence, `max_predictions_per_seq` |
+| C | classes |
+| K | choices |
+"""
+
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+
+# Ids of the special pieces, the layout of the original vocabulary. `data/tokenizer.py` refuses a
+# model that places them elsewhere, so the rest of the code may use these constants.
+UNK_ID, BOS_ID, EOS_ID, PAD_ID, CLS_ID, SEP_ID, MASK_ID = range(7)
+SPECIAL_PIECES = ("<unk>", "<s>", "</s>", "<pad>", "[CLS]", "[SEP]", "[MASK]")
+NUM_SPECIAL_IDS = len(SPECIAL_PIECES)
+
+# A batch is a flat mapping from field name to array: NumPy on the host, jax.Array on the devices.
+Batch = Mapping[str, np.ndarray | jax.Array]
+BatchSpec = Mapping[str, jax.ShapeDtypeStruct]
+
+
+def pretrain_spec(batch_size: int, max_seq_length: int, max_predictions_per_seq: int) -> BatchSpec:
+    """Shapes and dtypes of a pretraining batch (masked LM and next sentence).
+
+    Args:
+        batch_size: B.
+        max_seq_length: L.
+        max_predictions_per_seq: P.
+
+    Returns:
+        One `jax.ShapeDtypeStruct` per field:
+
+        - `input_ids` i32[B, L]: pieces after masking; `PAD_ID` fills the end.
+        - `type_ids` i32[B, L]: 0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding.
+        - `masked_lm_positions` i32[B, P]: positions to predict, ascending; unused slots are 0.
+        - `masked_lm_ids` i32[B, P]: the pieces that stood there; unused slots are 0.
+        - `masked_lm_weights` f32[B, P]: 1 for used slots, 0 for unused ones.
+        - `next_sentence_labels` i32[B]: 0 when B follows A, 1 otherwise.
+        - `example_weights` f32[B]: 1 for real examples, 0 for those that only fill the last batch
+          of a split. The latter also have no masked LM weight.
+    """
+    b, l, p = batch_size, max_seq_length, max_predictions_per_seq
+    ints, floats = np.dtype(np.int32), np.dtype(np.float32)
+    return {
+        "input_ids": jax.ShapeDtypeStruct((b, l), ints),
+        "type_ids": jax.ShapeDtypeStruct((b, l), ints),
+        "masked_lm_positions": jax.ShapeDtypeStruct((b, p), ints),
+        "masked_lm_ids": jax.ShapeDtypeStruct((b, p), ints),
+        "masked_lm_weights": jax.ShapeDtypeStruct((b, p), floats),
+        "next_sentence_labels": jax.ShapeDtypeStruct((b,), ints),
+        "example_weights": jax.ShapeDtypeStruct((b,), floats),
+    }
