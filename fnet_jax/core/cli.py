@@ -1,0 +1,131 @@
+"""What every entry point shares: flags, exit codes, one line instead of a traceback.
+
+Exit codes: 0 done; 1 an error of the program or machine; 2 bad input, said in one line before any
+device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or SIGTERM, state saved.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from fnet_jax.core import config as config_lib
+from fnet_jax.core.errors import UserError
+
+EXIT_USER_ERROR = 2
+EXIT_DIVERGED = 3
+
+CONFIG_FILE = "config.json"  # the resolved config, in the workdir
+
+
+def define_run_flags() -> None:
+    """Defines `--config`, `--workdir` and `--print_config`."""
+    config_flags.DEFINE_config_file("config", None, "Config file, for example configs/pretrain.py:size=tiny.")
+    flags.DEFINE_string("workdir", None, "Folder of the run: data set, checkpoints, metrics.")
+    flags.DEFINE_bool("print_config", False, "Print the resolved config and exit.")
+
+
+def run(main: Callable[[Sequence[str]], int | None]) -> None:
+    """Parses the flags, runs `main(argv)` and exits with its code; user errors become one line."""
+
+    def guarded(argv: Sequence[str]) -> int | None:
+        logging.set_verbosity(logging.WARNING)
+        logging.use_absl_handler()
+        try:
+            _require(len(argv) == 1, f"unexpected argument {argv[1:2]}; flags start with --")
+            return main(argv)
+        except UserError as error:
+            _die(str(error))
+
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def config() -> config_lib.Config:
+    """The checked config of `--config`; with `--print_config` prints it and exits.
+
+    Without `--config`, the config saved in `--workdir` by an earlier run.
+
+    Raises:
+        UserError: if neither is there, or the config cannot work.
+    """
+    if flags.FLAGS.config is not None:
+        overrides = config_flags.get_override_values(flags.FLAGS["config"])
+        parsed = config_lib.parse(flags.FLAGS.config, overrides)
+    else:
+        saved = saved_config(workdir())
+        _require(saved is not None, f"--config is not given and --workdir={workdir()} holds no {CONFIG_FILE}")
+        assert saved is not None
+        parsed = saved
+    if flags.FLAGS.print_config:
+        print(json.dumps(config_lib.to_dict(parsed), indent=2))
+        sys.exit(0)
+    return parsed
+
+
+def workdir() -> str:
+    """The value of `--workdir`.
+
+    Raises:
+        UserError: if it is not given.
+    """
+    _require(bool(flags.FLAGS.workdir), "--workdir is not given; name a folder for data, checkpoints and metrics")
+    return os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
+
+
+def saved_config(directory: str) -> config_lib.Config | None:
+    """The config that a run left in `directory`, or None."""
+    path = os.path.join(directory, CONFIG_FILE)
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        try:
+            values = json.load(file)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path} is not valid JSON ({error}); restore it or use a fresh --workdir") from error
+    return config_lib.from_dict(values)
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """absl's parser, but every fault is one line and exit code 2."""
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        _die(_missing_config(argv) or _unknown_key(argv) or _last_line(str(error)))
+
+
+def _missing_config(argv: Sequence[str]) -> str:
+    """The complaint about a `--config=FILE` that does not exist, or nothing."""
+    for arg in argv:
+        path = arg.partition("=")[2].partition(":")[0]
+        if arg.startswith("--config=") and not os.path.isfile(path):
+            return f"--config={path} is no file; try configs/pretrain.py from the root of the project"
+    return ""
+
+
+def _unknown_key(argv: Sequence[str]) -> str:
+    """The complaint about the first `--config.KEY` that no config declares, or nothing."""
+    for arg in argv:
+        if arg.startswith("--config."):
+            complaint = config_lib.unknown_key(arg.removeprefix("--config.").partition("=")[0])
+            if complaint:
+                return complaint
+    return ""
+
+
+def _last_line(text: str) -> str:
+    """The last line of a message that may carry a traceback, without the exception's name."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].rpartition("UserError: ")[2] if lines else text
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise UserError(message)
+
+
+def _die(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(EXIT_USER_ERROR)
