@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -28,14 +29,19 @@ def define_run_flags() -> None:
     flags.DEFINE_bool("print_config", False, "Print the resolved config and exit.")
 
 
-def run(main: Callable[[Sequence[str]], int | None]) -> None:
-    """Parses the flags, runs `main(argv)` and exits with its code; user errors become one line."""
+def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -> None:
+    """Parses the flags, runs `main(argv)` and exits with its code; user errors become one line.
+
+    Args:
+        main: gets the program's name and what is left after the flags.
+        positional: whether anything may be left; otherwise it is an error.
+    """
 
     def guarded(argv: Sequence[str]) -> int | None:
         logging.set_verbosity(logging.WARNING)
         logging.use_absl_handler()
         try:
-            _require(len(argv) == 1, f"unexpected argument {argv[1:2]}; flags start with --")
+            _require(positional or len(argv) == 1, f"unexpected argument {argv[1:2]}; flags start with --")
             return main(argv)
         except UserError as error:
             _die(str(error))
@@ -90,10 +96,13 @@ def saved_config(directory: str) -> config_lib.Config | None:
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     """absl's parser, but every fault is one line and exit code 2."""
+    complaint = _missing_config(argv) or _unknown_key(argv)
+    if complaint:
+        _die(complaint)
     try:
         return flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        _die(_missing_config(argv) or _unknown_key(argv) or _last_line(str(error)))
+        _die(_last_line(str(error)))
 
 
 def _missing_config(argv: Sequence[str]) -> str:
@@ -126,6 +135,6 @@ def _require(holds: bool, message: str) -> None:
         raise UserError(message)
 
 
-def _die(message: str) -> None:
+def _die(message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(EXIT_USER_ERROR)

@@ -1,0 +1,305 @@
+"""The training loop. Its order is law: evaluate the old state, save, next batch, step, log the step before.
+
+So a checkpoint of step n holds a state whose metrics were seen to be finite, and the host reads the
+results of step n - 1 only after step n is under way: the devices never wait for Python.
+"""
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import jax
+from absl import logging
+
+from fnet_jax.core import cli
+from fnet_jax.core import config as config_lib
+from fnet_jax.core.config import Config
+from fnet_jax.nn.encoder import layer_mixers
+from fnet_jax.nn.heads import param_count
+from fnet_jax.train import perf
+from fnet_jax.train.checkpoint import Checkpointer, resolve
+from fnet_jax.train.evaluate import evaluate, with_progress
+from fnet_jax.train.metrics import HostSums, compute, merge, to_host
+from fnet_jax.train.run import Run, check_workdir, set_up
+from fnet_jax.train.state import TrainState, create_state
+from fnet_jax.train.writers import (
+    METRICS_FILE,
+    ConsoleWriter,
+    JsonlWriter,
+    TensorBoardWriter,
+    WandbWriter,
+    Writer,
+    Writers,
+    import_wandb,
+)
+
+
+class DivergedError(ArithmeticError):
+    """The loss or the gradient is no finite number."""
+
+
+def train(config: Config, workdir: str) -> int:
+    """Trains to `num_train_steps`, from the newest checkpoint of `workdir` if there is one.
+
+    Returns:
+        The exit code: 0 done; 3 the loss stopped being finite; 130 or 143 stopped by a signal, saved.
+
+    Raises:
+        UserError: for whatever the user can mend.
+    """
+    if config.log.wandb_project:
+        import_wandb()
+    check_workdir(workdir)
+    run = set_up(config, workdir)
+    checkpointer = Checkpointer(workdir, config.train.max_to_keep)
+    try:
+        state, start_step = _start(run, workdir, checkpointer)
+        if start_step >= config.train.num_train_steps:
+            print(f"complete: {workdir} already holds step {start_step} of {config.train.num_train_steps}")
+            return 0
+        _save_config(run.config, workdir)
+        with _stop_signals() as stopped_by:
+            return _Loop(run, workdir, checkpointer, state, start_step, stopped_by).run()
+    finally:
+        checkpointer.close()
+
+
+def _start(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[TrainState, int]:
+    """The state to go on from.
+
+    1. The workdir has a checkpoint: resume it, whatever `init_from` says.
+    2. `init_from` is set: fresh optimizer and step 0, params from there.
+    3. Otherwise: random parameters.
+    """
+    latest = checkpointer.latest()
+    if latest is not None:
+        print(f"resume: {checkpointer.directory}/{latest}")
+        return checkpointer.restore(latest, run.abstract), latest
+    if not run.config.init_from:
+        return create_state(run.abstract, run.objective, run.optimizer, run.config.seed), 0
+    source, step = resolve(run.config.init_from)
+    print(f"warm start: parameters of step {step} of {source}, fresh optimizer")
+    reader = Checkpointer(source, read_only=True)
+    variables = reader.restore_variables(step, run.abstract.variables)
+    reader.close()
+    state = create_state(run.abstract, run.objective, run.optimizer, run.config.seed)
+    return state.replace(**variables), 0
+
+
+def _save_config(config: Config, workdir: str) -> None:
+    """Leaves the resolved config in the workdir; says what changed since the last start."""
+    if jax.process_index():
+        return
+    saved = cli.saved_config(workdir)
+    for line in config_lib.differences(saved, config) if saved else []:
+        print(f"config changed since the last start: {line}")
+    path = os.path.join(workdir, cli.CONFIG_FILE)
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(config_lib.to_dict(config), file, indent=2)
+    os.replace(path + ".tmp", path)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], int]]:
+    """Turns SIGINT and SIGTERM into a wish to stop at the next step; a second one stops at once.
+
+    Yields:
+        A function that gives the number of the signal received, 0 while there is none.
+    """
+    received = 0
+
+    def on_signal(number: int, _: FrameType | None) -> None:
+        nonlocal received
+        received = number
+        signal.signal(number, previous[number])
+        print(f"\n{signal.Signals(number).name}: saving and stopping; once more stops at once", flush=True)
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, on_signal)
+    try:
+        yield lambda: received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+class _Loop:
+    """One run of the loop; `run` is the whole story, the other methods are its verbs."""
+
+    def __init__(
+        self,
+        run: Run,
+        workdir: str,
+        checkpointer: Checkpointer,
+        state: TrainState,
+        start_step: int,
+        stopped_by: Callable[[], int],
+    ):
+        config = run.config
+        self._run, self._workdir, self._checkpointer = run, workdir, checkpointer
+        self._state, self._start_step, self._stopped_by = state, start_step, stopped_by
+        self._config, self._num_steps = config, config.train.num_train_steps
+        self._eval_step = run.eval_step()
+        self._pending: tuple[int, object] | None = None  # step just dispatched, its sums on the devices
+        self._window: HostSums = {}  # sums since the last log line
+        self._window_steps = 0
+        self._last: HostSums = {}  # sums of the newest step that was read
+        self._saved = start_step if checkpointer.latest() is not None else -1
+        self._stopwatch = perf.Stopwatch()
+        flops = perf.train_flops_per_example(
+            config.model, layer_mixers(config.model), config.data.max_predictions_per_seq
+        )
+        self._flops_per_step = flops * config.train.train_batch_size
+        peak = perf.peak_flops(jax.devices()[0], config.model.dtype)
+        self._peak_flops = peak * jax.device_count() if peak else None
+        self._console = ConsoleWriter(start_step, self._num_steps) if jax.process_index() == 0 else None
+        self._writers = Writers(self._make_writers())
+
+    def _make_writers(self) -> list[Writer]:
+        if self._console is None:
+            return []
+        writers: list[Writer] = [
+            self._console,
+            JsonlWriter(self._workdir, self._start_step),
+            TensorBoardWriter(self._workdir, self._start_step),
+        ]
+        if self._config.log.wandb_project:
+            values = config_lib.to_dict(self._config)
+            writers.append(WandbWriter(self._workdir, self._config.log.wandb_project, values))
+        return writers
+
+    def run(self) -> int:
+        """Trains until done or stopped; returns the exit code."""
+        train = self._config.train
+        try:
+            compiled = self._compile()
+            batches, _ = self._run.device_batches("train", self._start_step)
+            self._stopwatch.read()
+            with jax.transfer_guard("disallow"):
+                for step in range(self._start_step, self._num_steps + 1):
+                    last = step == self._num_steps
+                    stopped = self._stopped_by()
+                    fresh = step > self._start_step
+                    if (last or _due(step, train.eval_frequency)) and fresh and not stopped:
+                        self._evaluate(step)
+                    if last or stopped or _due(step, train.save_checkpoints_steps):
+                        self._save(step)
+                    if last or stopped:
+                        break
+                    self._profile(step)
+                    with self._stopwatch.part("data"):
+                        batch = next(batches)
+                    self._state, sums = compiled(self._state, batch)
+                    self._read_pending()
+                    self._pending = (step + 1, sums)
+            self._checkpointer.wait()
+            self._say_end(step, stopped)
+            return 128 + stopped if stopped else 0
+        except DivergedError as error:
+            self._checkpointer.wait()
+            kept = self._checkpointer.latest()
+            good = f"the last good checkpoint is step {kept}" if kept is not None else "no checkpoint was due yet"
+            print(f"error: {error}; {good}; try a lower optim.learning_rate or optim.clipped_grad_norm=1.0")
+            return cli.EXIT_DIVERGED
+        finally:
+            self._writers.close()
+
+    def _compile(self):
+        """Compiles the step before the first batch is needed, and says how large things are."""
+        model, parameters = self._config.model, param_count(self._state.params)
+        self._say(
+            f"{parameters:,} parameters, {model.num_layers} layers of {model.mixer}, "
+            f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), "
+            f"batch {self._config.train.train_batch_size} x {model.max_seq_length} tokens; compiling the step ..."
+        )
+        begin = time.perf_counter()
+        structs = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), self._state
+        )
+        compiled = self._run.train_step().lower(structs, self._run.batch_structs()).compile()
+        self._say(f"compiled in {time.perf_counter() - begin:.0f} s; training from step {self._start_step}")
+        return compiled
+
+    def _evaluate(self, step: int) -> None:
+        self._read_pending()
+        with self._stopwatch.part("pause"):
+            batches, count = self._run.device_batches("heldout")
+            values = evaluate(self._eval_step, self._state.variables, with_progress(batches, count, "evaluate"))
+            self._writers.write(step, "eval", values)
+
+    def _save(self, step: int) -> None:
+        if step == self._saved:
+            return
+        self._read_pending()  # never save a state whose step was not seen to be finite
+        with self._stopwatch.part("pause"):
+            self._checkpointer.save(step, self._state)
+        self._saved = step
+
+    def _read_pending(self) -> None:
+        """Reads the sums of the step before, refuses what is not finite, logs when it is time."""
+        if self._pending is None:
+            return
+        step, sums = self._pending
+        self._pending = None
+        self._last = to_host(sums)
+        for name in ("loss", "grad_norm"):
+            if not math.isfinite(self._last[name][0]):
+                raise DivergedError(f"{name} is {self._last[name][0]} at step {step}")
+        self._window = merge(self._window, self._last)
+        self._window_steps += 1
+        if self._console:
+            self._console.advance()
+        if _due(step, self._config.train.log_frequency) or step == self._num_steps:
+            self._log(step)
+
+    def _log(self, step: int) -> None:
+        """Writes means over the window since the last line, and its speed without pauses."""
+        total, parts = self._stopwatch.read()
+        busy = max(total - parts.get("pause", 0.0), 1e-9)
+        examples = self._window_steps * self._config.train.train_batch_size
+        rate = examples / busy
+        values = compute(self._window)
+        values["learning_rate"] = self._last["learning_rate"][0]
+        values["examples_per_second"] = rate
+        values["tokens_per_second"] = rate * self._config.model.max_seq_length
+        values["data_wait_share"] = parts.get("data", 0.0) / busy
+        if self._peak_flops:
+            values["mfu"] = self._flops_per_step * self._window_steps / busy / self._peak_flops
+        values["eta_minutes"] = (self._num_steps - step) * busy / self._window_steps / 60
+        self._writers.write(step, "train", values)
+        self._window, self._window_steps = {}, 0
+
+    def _profile(self, step: int) -> None:
+        """Opens and closes the profiler window of the config."""
+        log = self._config.log
+        if not log.profile_start:
+            return
+        if step == log.profile_start:
+            jax.profiler.start_trace(os.path.join(self._workdir, "profile"))
+        elif step == log.profile_start + log.profile_steps:
+            jax.block_until_ready(self._state)
+            jax.profiler.stop_trace()
+            self._say(f"profile of steps {log.profile_start} to {step - 1}: {self._workdir}/profile")
+
+    def _say_end(self, step: int, stopped: int) -> None:
+        where = f"checkpoint {self._checkpointer.directory}/{step}, metrics {self._workdir}/{METRICS_FILE}"
+        if stopped:
+            self._say(f"stopped at step {step} of {self._num_steps}, saved; the same command goes on from here; {where}")
+        else:
+            self._say(f"done: step {step}; {where}")
+
+    def _say(self, text: str) -> None:
+        if self._console:
+            self._console.say(text)
+        logging.info(text)
+
+
+def _due(step: int, frequency: int) -> bool:
+    """Whether something done every `frequency` steps is due; never at step 0, never for frequency 0."""
+    return step > 0 and frequency > 0 and step % frequency == 0

@@ -1,0 +1,88 @@
+"""The training state and where each of its arrays lies."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from fnet_jax.core.mesh import param_shardings, replicated
+from fnet_jax.train.metrics import Variables
+from fnet_jax.train.objective import Pretraining
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything a step changes or needs; dropout keys come from (seed, step), so no key is kept.
+
+    Attributes:
+        step: i32[], steps done.
+        params: trained parameters, float32.
+        constants: fixed matrices of the random mixer, otherwise empty.
+        opt_state: of the optimizer.
+    """
+
+    step: jax.Array
+    params: Any
+    constants: Any
+    opt_state: optax.OptState
+
+    @property
+    def variables(self) -> Variables:
+        """What the model is applied to."""
+        return {"params": self.params, "constants": self.constants}
+
+
+def init_fn(objective: Pretraining, optimizer: optax.GradientTransformation, seed: int):
+    """A function without arguments that makes the state of step 0; trace it or run it under jit."""
+
+    def init() -> TrainState:
+        variables = objective.init(jax.random.key(seed))
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=variables["params"],
+            constants=variables.get("constants", {}),
+            opt_state=optimizer.init(variables["params"]),
+        )
+
+    return init
+
+
+def abstract_state(
+    mesh: Mesh, objective: Pretraining, optimizer: optax.GradientTransformation, seed: int = 0
+) -> TrainState:
+    """The state as ShapeDtypeStructs that carry their shardings; nothing is computed."""
+    state = jax.eval_shape(init_fn(objective, optimizer, seed))
+    shardings = state_shardings(mesh, state, optimizer)
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), state, shardings
+    )
+
+
+def state_shardings(mesh: Mesh, state: TrainState, optimizer: optax.GradientTransformation) -> TrainState:
+    """NamedShardings of a state: optimizer moments lie where their parameters lie."""
+    params = param_shardings(mesh, state.params)
+    everywhere = replicated(mesh)
+    opt_state = optax.tree_utils.tree_map_params(
+        optimizer,
+        lambda _, sharding: sharding,
+        state.opt_state,
+        params,
+        transform_non_params=lambda _: everywhere,
+    )
+    return TrainState(
+        step=everywhere,
+        params=params,
+        constants=param_shardings(mesh, state.constants),
+        opt_state=opt_state,
+    )
+
+
+def create_state(
+    abstract: TrainState, objective: Pretraining, optimizer: optax.GradientTransformation, seed: int
+) -> TrainState:
+    """The state of step 0, each array made where it belongs."""
+    shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+    return jax.jit(init_fn(objective, optimizer, seed), out_shardings=shardings)()

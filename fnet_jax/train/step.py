@@ -1,0 +1,83 @@
+"""The training step, `(state, batch) -> (state, sums)`, and the evaluation step; both pure."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fnet_jax.core.batch import Batch
+from fnet_jax.train.metrics import Sums, Variables
+from fnet_jax.train.objective import Pretraining
+from fnet_jax.train.state import TrainState
+
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Sums]]
+EvalStep = Callable[[Variables, Batch], Sums]
+
+
+def make_train_step(
+    objective: Pretraining,
+    optimizer: optax.GradientTransformation,
+    schedule: optax.Schedule,
+    seed: int,
+    gradient_accum_steps: int = 1,
+) -> TrainStep:
+    """Builds the step.
+
+    The loss is normalised by sums over the whole batch, so it depends neither on the mesh nor on
+    `gradient_accum_steps`. Besides the task's sums the step returns `loss`, `grad_norm` (before
+    clipping) and `learning_rate`, each over a denominator of 1.
+    """
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
+        dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
+        normalizers = objective.normalizers(batch)
+
+        def gradients(part: Batch, key: jax.Array):
+            def loss_fn(params):
+                sums = objective.sums({"params": params, "constants": state.constants}, part, key)
+                return objective.loss(sums, normalizers), sums
+
+            (loss, sums), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
+            return loss, sums, grads
+
+        if gradient_accum_steps == 1:
+            loss, sums, grads = gradients(batch, dropout_key)
+        else:
+            loss, sums, grads = _accumulate(gradients, batch, dropout_key, gradient_accum_steps)
+
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        one = jnp.ones((), jnp.float32)
+        sums = {
+            **sums,
+            "loss": (loss, one),
+            "grad_norm": (optax.global_norm(grads), one),
+            "learning_rate": (jnp.asarray(schedule(state.step), jnp.float32), one),
+        }
+        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), sums
+
+    return train_step
+
+
+def make_eval_step(objective: Pretraining) -> EvalStep:
+    """Builds `(variables, batch) -> sums`, without dropout."""
+    return lambda variables, batch: objective.sums(variables, batch)
+
+
+def _accumulate(gradients, batch: Batch, dropout_key: jax.Array, parts: int):
+    """Adds up loss, sums and gradients over `parts` parts of the batch, one after the other."""
+
+    # Part k takes every `parts`-th example: each device keeps the examples it has, none moves.
+    split = {
+        name: jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1) for name, x in batch.items()
+    }
+    keys = jax.random.split(dropout_key, parts)
+    shapes = jax.eval_shape(gradients, {name: x[0] for name, x in split.items()}, keys[0])
+    zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+    def body(total, part):
+        return jax.tree.map(jnp.add, total, gradients(*part)), None
+
+    total, _ = jax.lax.scan(body, zeros, (split, keys))
+    return total
