@@ -1,0 +1,186 @@
+"""The FNet encoder: embeddings, a stack of mixing and feed-forward blocks, a pooled first token.
+
+Equal neighbouring layers form a run; each run is one `nn.scan`, so that the time to compile grows
+with the number of runs, not of layers. Its parameters have a leading axis, one entry per layer.
+"""
+
+import itertools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fnet_jax.core.batch import PAD_ID
+from fnet_jax.core.config import ModelConfig
+from fnet_jax.nn.mixers import MIXERS, normal_init
+
+
+class Encoder(nn.Module):
+    """Embedder, `num_layers` blocks, pooler."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        """Names the submodules; a run is called after its first layer."""
+        self.embedder = Embedder(self.config)
+        for first, count, mixer in layer_runs(self.config):
+            setattr(self, f"layers_{first}", _stack(self.config, count)(self.config, mixer))
+        self.pooler = nn.Dense(self.config.d_model, dtype=self.config.dtype, kernel_init=normal_init)
+
+    def __call__(
+        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """Encodes.
+
+        Args:
+            input_ids_BL: pieces; `PAD_ID` marks padding, which attention leaves out.
+            type_ids_BL: segment of each piece.
+            deterministic: False draws dropout masks from the `dropout` generator.
+
+        Returns:
+            sequence_BLD, and pooled_BD = tanh(Dense(sequence at position 0)).
+
+        Raises:
+            ValueError: if L exceeds `max_seq_length`, or differs from it with a mixer of fixed length.
+        """
+        x_BLD = self.embedder(input_ids_BL, type_ids_BL, deterministic)
+        padding_mask_BL = input_ids_BL != PAD_ID
+        for first, _, _ in layer_runs(self.config):
+            x_BLD, _ = getattr(self, f"layers_{first}")(x_BLD, padding_mask_BL, deterministic)
+        return x_BLD, jnp.tanh(self.pooler(x_BLD[:, 0]))
+
+    def word_embedding(self) -> jax.Array:
+        """The table of word embeddings, [V, E] in float32, for heads that share it."""
+        return self.embedder.word.embedding
+
+
+class Embedder(nn.Module):
+    """Word + position + type embeddings, LayerNorm, a map from E to D, dropout."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        """Names the tables; `hidden_mapping_in` is there even when E = D, as in the original."""
+        c = self.config
+        self.word = nn.Embed(c.vocab_size, c.d_emb, embedding_init=normal_init, dtype=c.dtype)
+        self.position = nn.Embed(c.max_seq_length, c.d_emb, embedding_init=normal_init, dtype=c.dtype)
+        self.type = nn.Embed(c.type_vocab_size, c.d_emb, embedding_init=normal_init, dtype=c.dtype)
+        self.layer_norm = LayerNorm(output_dtype=c.dtype)
+        # The one Dense of the model that the original initialises by Flax's default, lecun_normal.
+        self.hidden_mapping_in = nn.Dense(c.d_model, dtype=c.dtype)
+        self.dropout = nn.Dropout(c.dropout_rate)
+
+    def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool) -> jax.Array:
+        """Embeds.
+
+        Returns:
+            x_BLD in the dtype of the computation.
+
+        Raises:
+            ValueError: if L exceeds `max_seq_length`.
+        """
+        length = input_ids_BL.shape[1]
+        if length > self.config.max_seq_length:
+            raise ValueError(
+                f"the input has {length} positions, max_seq_length is {self.config.max_seq_length}; "
+                f"cut the input or raise max_seq_length"
+            )
+        position_1LE = self.position(jnp.arange(length)[None])
+        x_BLE = self.word(input_ids_BL) + position_1LE + self.type(type_ids_BL)
+        return self.dropout(self.hidden_mapping_in(self.layer_norm(x_BLE)), deterministic)
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm over the last axis, epsilon 1e-12, all in float32; only its output is `output_dtype`."""
+
+    epsilon: float = 1e-12
+    output_dtype: str = "float32"
+
+    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
+        """Normalises."""
+        return super().__call__(x.astype(jnp.float32)).astype(self.output_dtype)
+
+
+class Block(nn.Module):
+    """Mixing, residual, LayerNorm, feed-forward, residual, LayerNorm (arXiv 2105.03824, figure 1).
+
+    There is no dropout on the mixing output.
+    """
+
+    config: ModelConfig
+    mixer: str
+
+    @nn.compact
+    def __call__(
+        self, x_BLD: jax.Array, padding_mask_BL: jax.Array, deterministic: bool
+    ) -> tuple[jax.Array, None]:
+        """Returns (y_BLD, None): the carry of `nn.scan` and no other output."""
+        c = self.config
+        mixed_BLD = MIXERS[self.mixer](c, name=self.mixer)(x_BLD, padding_mask_BL, deterministic)
+        x_BLD = LayerNorm(output_dtype=c.dtype, name="mixing_layer_norm")(x_BLD + mixed_BLD)
+        fed_BLD = FeedForward(c, name="feed_forward")(x_BLD, deterministic)
+        return LayerNorm(output_dtype=c.dtype, name="output_layer_norm")(x_BLD + fed_BLD), None
+
+
+class FeedForward(nn.Module):
+    """Dense(F), GELU (tanh form), Dense(D), dropout."""
+
+    config: ModelConfig
+
+    @nn.compact
+    def __call__(self, x_BLD: jax.Array, deterministic: bool) -> jax.Array:
+        """Returns y_BLD."""
+        c = self.config
+        h_BLF = nn.Dense(
+            c.d_ff, dtype=c.dtype, kernel_init=normal_init, bias_init=normal_init, name="intermediate"
+        )(x_BLD)
+        h_BLF = nn.gelu(h_BLF, approximate=True)
+        y_BLD = nn.Dense(c.d_model, dtype=c.dtype, kernel_init=normal_init, name="output")(h_BLF)
+        return nn.Dropout(c.dropout_rate)(y_BLD, deterministic)
+
+
+def layer_mixers(config: ModelConfig) -> tuple[str, ...]:
+    """The mixer of each layer, first to last.
+
+    Exactly `num_attention_layers` layers are attention: the first ones (bottom), the last ones (top),
+    those in the middle, or evenly spread from the first on (mixed).
+
+    Raises:
+        ValueError: if `num_attention_layers` is not within 0 … `num_layers`.
+    """
+    layers, k = config.num_layers, config.num_attention_layers
+    if not 0 <= k <= layers:
+        raise ValueError(f"num_attention_layers={k} is not within 0 … num_layers={layers}")
+    middle = (layers - k + 1) // 2
+    attention = {
+        "bottom": range(k),
+        "middle": range(middle, middle + k),
+        "mixed": [i * layers // k for i in range(k)],
+        "top": range(layers - k, layers),
+    }[config.attention_layout]
+    return tuple("attention" if i in attention else config.mixer for i in range(layers))
+
+
+def layer_runs(config: ModelConfig) -> list[tuple[int, int, str]]:
+    """Runs of equal neighbouring layers: (index of the first layer, number of layers, mixer)."""
+    runs, first = [], 0
+    for mixer, group in itertools.groupby(layer_mixers(config)):
+        count = len(list(group))
+        runs.append((first, count, mixer))
+        first += count
+    return runs
+
+
+def _stack(config: ModelConfig, count: int) -> type[Block]:
+    """`Block`, `count` times over: parameters stacked on axis 0, own random keys for each layer."""
+    block = Block
+    if config.remat:
+        # Inside a scan nothing can be merged with the recomputation; deterministic is argument 3.
+        block = nn.remat(Block, prevent_cse=False, static_argnums=(3,))
+    return nn.scan(
+        block,
+        variable_axes={"params": 0, "constants": 0},
+        split_rngs={"params": True, "dropout": True},
+        in_axes=(nn.broadcast, nn.broadcast),
+        length=count,
+    )

@@ -1,0 +1,92 @@
+"""Pretraining losses as sums over the whole batch, to be divided once at the end.
+
+A loss or accuracy is a pair (sum, weight). Pairs of different parts of a batch, of different batches
+or of different devices add up; their mean is the same however the examples were divided. (The mean of
+the means of parts is not, when the parts hold different numbers of masked positions.)
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+from fnet_jax.core.batch import MASK_ID, Batch
+from fnet_jax.nn.heads import PretrainLogits
+
+# f32 scalars: sum of a quantity, sum of its weights.
+Sum = tuple[jax.Array, jax.Array]
+
+
+def pretrain_sums(logits: PretrainLogits, batch: Batch) -> dict[str, Sum]:
+    """Losses and accuracies of both tasks.
+
+    Args:
+        logits: of the batch.
+        batch: fields of `core.batch.pretrain_spec`. `masked_lm_weights` weigh the masked LM terms,
+            `example_weights` the next-sentence terms.
+
+    Returns:
+        (sum, weight) in float32 for `masked_lm_loss`, `masked_lm_accuracy`, the same two named
+        `mask_token_*` over the positions that read [MASK] (the task without the positions that show
+        the answer or a random piece), `next_sentence_loss`, `next_sentence_accuracy`. Losses are
+        cross-entropies in nats.
+    """
+    loss_BP, hit_BP = _cross_entropy(logits.masked_lm_BPV, batch["masked_lm_ids"])
+    weights_BP = batch["masked_lm_weights"]
+    pieces_BP = jnp.take_along_axis(batch["input_ids"], batch["masked_lm_positions"], axis=1)
+    is_mask_BP = (pieces_BP == MASK_ID).astype(jnp.float32)
+
+    loss_B, hit_B = _cross_entropy(logits.next_sentence_BC, batch["next_sentence_labels"])
+    weights_B = batch["example_weights"]
+    return {
+        "masked_lm_loss": _weighted(loss_BP, weights_BP),
+        "masked_lm_accuracy": _weighted(hit_BP, weights_BP),
+        "mask_token_loss": _weighted(loss_BP, weights_BP * is_mask_BP),
+        "mask_token_accuracy": _weighted(hit_BP, weights_BP * is_mask_BP),
+        "next_sentence_loss": _weighted(loss_B, weights_B),
+        "next_sentence_accuracy": _weighted(hit_B, weights_B),
+    }
+
+
+def pretrain_normalizers(batch: Batch) -> dict[str, jax.Array]:
+    """What `pretrain_loss` divides by, known before the model has run: total weight of each task.
+
+    When a batch is worked off in parts, the normalizers of the whole make the losses (and gradients)
+    of the parts add up to those of the whole.
+    """
+    return {
+        "masked_lm_loss": jnp.sum(batch["masked_lm_weights"]),
+        "next_sentence_loss": jnp.sum(batch["example_weights"]),
+    }
+
+
+def pretrain_loss(sums: Mapping[str, Sum], normalizers: Mapping[str, jax.Array]) -> jax.Array:
+    """The training loss: mean masked LM loss + mean next-sentence loss.
+
+    Args:
+        sums: of `pretrain_sums`, of the batch or a part of it.
+        normalizers: of `pretrain_normalizers`, of the whole batch.
+
+    Returns:
+        f32 scalar; a task with no weight at all contributes 0.
+    """
+    mlm, nsp = (mean((sums[name][0], normalizers[name])) for name in ("masked_lm_loss", "next_sentence_loss"))
+    return mlm + nsp
+
+
+def mean(total: Sum) -> jax.Array:
+    """sum / weight; 0 where the weight is 0."""
+    value, weight = total
+    return value / jnp.where(weight == 0, 1.0, weight)
+
+
+def _cross_entropy(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """logits[..., C], labels[...] -> −log softmax(logits)[label], and 1 where the label ranks first."""
+    logits = logits.astype(jnp.float32)
+    label_logits = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    hits = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
+    return jax.nn.logsumexp(logits, axis=-1) - label_logits, hits
+
+
+def _weighted(values: jax.Array, weights: jax.Array) -> Sum:
+    return jnp.sum(values * weights), jnp.sum(weights)
