@@ -31,13 +31,14 @@ def pretrain_sums(logits: PretrainLogits, batch: Batch) -> dict[str, Sum]:
         the answer or a random piece), `next_sentence_loss`, `next_sentence_accuracy`. Losses are
         cross-entropies in nats.
     """
-    loss_BP, hit_BP = _cross_entropy(logits.masked_lm_BPV, batch["masked_lm_ids"])
-    weights_BP = batch["masked_lm_weights"]
-    pieces_BP = jnp.take_along_axis(batch["input_ids"], batch["masked_lm_positions"], axis=1)
+    fields = {name: jnp.asarray(field) for name, field in batch.items()}
+    loss_BP, hit_BP = _cross_entropy(logits.masked_lm_BPV, fields["masked_lm_ids"])
+    weights_BP = fields["masked_lm_weights"]
+    pieces_BP = jnp.take_along_axis(fields["input_ids"], fields["masked_lm_positions"], axis=1)
     is_mask_BP = (pieces_BP == MASK_ID).astype(jnp.float32)
 
-    loss_B, hit_B = _cross_entropy(logits.next_sentence_BC, batch["next_sentence_labels"])
-    weights_B = batch["example_weights"]
+    loss_B, hit_B = _cross_entropy(logits.next_sentence_BC, fields["next_sentence_labels"])
+    weights_B = fields["example_weights"]
     return {
         "masked_lm_loss": _weighted(loss_BP, weights_BP),
         "masked_lm_accuracy": _weighted(hit_BP, weights_BP),

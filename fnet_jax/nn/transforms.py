@@ -10,10 +10,6 @@ Every transform here is a product of one matrix along the length and one along t
 | `hadamard` | symmetric, entries ±1                | none, as `fourier`: L·D |
 | `dct`      | type-II discrete cosine transform    | orthonormal: 1 |
 
-Matrices are built inside the graph, from integers: a matrix that Python hands over as an array would
-be stored in the compiled program (72 MB at L=4096), and an angle 2π·j·k/n computed in floating point
-would be wrong in every digit once j·k is large. `j·k mod n` is exact.
-
 Arithmetic: float32 (and float64, where enabled) multiplies at full precision. bfloat16 multiplies
 bfloat16 matrices and adds in float32; FFTs have no bfloat16 form and run in float32.
 """
@@ -27,9 +23,7 @@ import jax.numpy as jnp
 
 from fnet_jax.core.config import FourierImpl
 from fnet_jax.core.mesh import per_device
-
-# The largest n with (n-1)·(n-1) < 2^32, so that j·k is exact in uint32.
-MAX_EXACT_SIZE = 65_536
+from fnet_jax.nn.matrices import MAX_EXACT_SIZE, cos_sin, dct_matrix, hadamard_factors
 
 # Up to which length the matrix form of the Fourier transform is taken, by backend; else the FFT.
 # cpu, gpu: the FFT has fewer operations and good libraries (paper, section 3.2, finds the same).
@@ -51,11 +45,6 @@ def choose_fourier_impl(backend: str, length: int, width: int) -> Literal["fft",
     """
     fits = max(length, width) <= MAX_EXACT_SIZE
     return "dft" if fits and length <= _DFT_UP_TO_LENGTH.get(backend, 0) else "fft"
-
-
-# ------------------------------------------------------------------------------------------------
-# The transforms
-# ------------------------------------------------------------------------------------------------
 
 
 def fourier(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
@@ -114,7 +103,7 @@ def dct(x_BLD: jax.Array) -> jax.Array:
         ValueError: if L or D is above `MAX_EXACT_SIZE`.
     """
     _, length, width = x_BLD.shape
-    t_LL, t_DD = (_dct_matrix(n, _wide(x_BLD)).astype(x_BLD.dtype) for n in (length, width))
+    t_LL, t_DD = (dct_matrix(n, _wide(x_BLD)).astype(x_BLD.dtype) for n in (length, width))
     h_BLD = _einsum("bld,ed->ble", x_BLD, t_DD)
     return _einsum("nl,bld->bnd", t_LL, h_BLD)
 
@@ -127,7 +116,7 @@ def hadamard(x_BLD: jax.Array) -> jax.Array:
 
     - n = 2^k: Sylvester's matrix, the Walsh–Hadamard transform.
     - n = 2^k·m, m odd, and p = 2^i·m − 1 is prime for some 2 ≤ i ≤ k: Paley's matrix of order p + 1
-      for the smallest such i, times Sylvester's. 768 = 12·64, 640 = 20·32, 1152 = 72·16.
+      (at most 512) for the smallest such i, times Sylvester's. 768 = 12·64, 640 = 20·32, 1152 = 72·16.
     - every other n, odd ones included: no Hadamard matrix exists, or none that is so easily built.
       The m×m Hartley matrix cos + sin (2πjk/m) takes the place of Paley's: it too is real,
       symmetric, and squares to m·I; its entries lie in ±√2 instead of being ±1. 6 = 3·2.
@@ -142,11 +131,6 @@ def hadamard(x_BLD: jax.Array) -> jax.Array:
         ValueError: if the odd factor m of L or D is above `MAX_EXACT_SIZE`.
     """
     return _hadamard(x_BLD)
-
-
-# ------------------------------------------------------------------------------------------------
-# How they are computed
-# ------------------------------------------------------------------------------------------------
 
 
 def _symmetric(fn: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
@@ -193,14 +177,14 @@ def _fill_other_half(half_BLK: jax.Array, mirror_BLK: jax.Array, width: int) -> 
 @_symmetric
 def _fourier_dft(x_BLD: jax.Array) -> jax.Array:
     # F = C − iS, so Re(F_L x F_D) = C_L x C_D − S_L x S_D.
-    (c_LL, s_LL), (c_DD, s_DD) = (_cos_sin(n, _wide(x_BLD)) for n in x_BLD.shape[1:])
+    (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, _wide(x_BLD)) for n in x_BLD.shape[1:])
     return _two_products(x_BLD, (c_LL, -s_LL), (c_DD, s_DD))
 
 
 @_symmetric
 def _hartley_dft(x_BLD: jax.Array) -> jax.Array:
     # cas(a + b) = cos a·cas b + sin a·cas(−b).
-    (c_LL, s_LL), (c_DD, s_DD) = (_cos_sin(n, _wide(x_BLD)) for n in x_BLD.shape[1:])
+    (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, _wide(x_BLD)) for n in x_BLD.shape[1:])
     return _two_products(x_BLD, (c_LL, s_LL), (c_DD + s_DD, c_DD - s_DD))
 
 
@@ -222,102 +206,12 @@ def _hadamard(x_BLD: jax.Array) -> jax.Array:
 def _kronecker(x: jax.Array, size: int, before: int) -> jax.Array:
     """Multiplies by H_size along the axis of that size that has `before` elements per example before it."""
     shape, after = x.shape, math.prod(x.shape[1:]) // before
-    for h in _hadamard_factors(size, _wide(x)):
+    for h in hadamard_factors(size, _wide(x)):
         factor = h.shape[0]
         after //= factor
         x = _einsum("fg,bagz->bafz", h.astype(x.dtype), x.reshape(shape[0], before, factor, after))
         before *= factor
     return x.reshape(shape)
-
-
-# ------------------------------------------------------------------------------------------------
-# Matrices
-# ------------------------------------------------------------------------------------------------
-
-
-def _cos_sin(n: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-    """cos(2πjk/n) and sin(2πjk/n), each [n, n]."""
-    angle = _angle(_product_mod(n, n), n, dtype)
-    return jnp.cos(angle), jnp.sin(angle)
-
-
-def _dct_matrix(n: int, dtype: jnp.dtype) -> jax.Array:
-    """T[k, j] = s_k·cos(π(2j+1)k/2n) = s_k·cos(2π·((2jk + k) mod 4n)/4n), [n, n]."""
-    k = jnp.arange(n, dtype=jnp.uint32)[:, None]
-    turns = (2 * _product_mod(n, 2 * n) + k) % jnp.uint32(4 * n)
-    scale = jnp.where(k == 0, jnp.sqrt(1 / n), jnp.sqrt(2 / n)).astype(dtype)
-    return scale * jnp.cos(_angle(turns, 4 * n, dtype))
-
-
-def _product_mod(n: int, modulus: int) -> jax.Array:
-    """j·k mod `modulus` for 0 ≤ j, k < n, exact: uint32[n, n].
-
-    Raises:
-        ValueError: if n is above `MAX_EXACT_SIZE`.
-    """
-    if n > MAX_EXACT_SIZE:
-        raise ValueError(
-            f"size {n} is too large for a transform matrix: j·k is exact up to {MAX_EXACT_SIZE}; "
-            f"use fourier_impl='fft' or a shorter length"
-        )
-    k = jnp.arange(n, dtype=jnp.uint32)
-    return (k[:, None] * k[None, :]) % jnp.uint32(modulus)
-
-
-def _angle(turns: jax.Array, n: int, dtype: jnp.dtype) -> jax.Array:
-    """2π·turns/n, for integers 0 ≤ turns < n, taken from (−π, π]: half the angle, half the error."""
-    centred = turns.astype(jnp.int32)
-    centred = jnp.where(centred > n // 2, centred - n, centred)
-    return centred.astype(dtype) * jnp.asarray(2 * jnp.pi / n, dtype)
-
-
-def _hadamard_factors(n: int, dtype: jnp.dtype) -> list[jax.Array]:
-    """Symmetric factors whose Kronecker product is H_n (see `hadamard`)."""
-    twos = (n & -n).bit_length() - 1
-    odd = n >> twos
-    factors = []
-    if odd > 1:
-        order = next((odd << i for i in range(2, twos + 1) if _is_prime((odd << i) - 1)), odd)
-        if order == odd:
-            factors.append(sum(_cos_sin(odd, dtype)))
-        else:
-            factors.append(_paley(order - 1).astype(dtype))
-            twos -= (order // odd).bit_length() - 1
-    while twos > 0:
-        # 64 is enough to fill a matrix unit, and small enough to keep the operations near n·log n.
-        step = min(twos, 6)
-        factors.append(_sylvester(step).astype(dtype))
-        twos -= step
-    return factors
-
-
-def _sylvester(k: int) -> jax.Array:
-    """The symmetric Hadamard matrix of order 2^k: −1 to the number of bits that i and j share."""
-    i = jnp.arange(2**k, dtype=jnp.uint32)
-    shared = jax.lax.population_count(i[:, None] & i[None, :])
-    return 1 - 2 * (shared % 2).astype(jnp.int32)
-
-
-def _paley(p: int) -> jax.Array:
-    """A symmetric Hadamard matrix of order p + 1, for a prime p with p mod 4 = 3.
-
-    Paley's first construction, [[1, 1], [−1, Q + I]] with Q[i, j] = χ(i − j), χ the Legendre symbol;
-    all rows but the first negated, then row i exchanged with row −i mod p. Because χ(−1) = −1 the
-    inner part becomes χ(i + j) − [i + j = 0 mod p]: a function of i + j alone, hence symmetric.
-    """
-    i = jnp.arange(p, dtype=jnp.uint32)
-    chi = jnp.full(p, -1).at[i * i % jnp.uint32(p)].set(1)
-    chi = chi.at[0].set(-1)  # χ(0) − 1
-    return jnp.pad(chi[(i[:, None] + i[None, :]) % jnp.uint32(p)], ((1, 0), (1, 0)), constant_values=1)
-
-
-def _is_prime(p: int) -> bool:
-    return p > 1 and all(p % d for d in range(2, int(p**0.5) + 1))
-
-
-# ------------------------------------------------------------------------------------------------
-# Arithmetic
-# ------------------------------------------------------------------------------------------------
 
 
 def _resolve(impl: FourierImpl, x_BLD: jax.Array) -> Literal["fft", "dft"]:

@@ -1,0 +1,97 @@
+"""Matrices of the transforms, built inside the graph from integers.
+
+A matrix that Python hands over as an array is stored in the compiled program (72 MB at L=4096), so
+these are computed where they are used. An angle 2π·j·k/n computed in floating point is wrong once j·k
+is large; `j·k mod n` in integers is exact.
+"""
+
+import jax
+import jax.numpy as jnp
+
+# The largest n with (n−1)² < 2^32, so that j·k is exact in uint32.
+MAX_EXACT_SIZE = 65_536
+
+# A Paley factor is dense: a larger one would cost more than its entries ±1 are worth.
+_MAX_PALEY_ORDER = 512
+
+
+def cos_sin(n: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+    """cos(2πjk/n) and sin(2πjk/n), each [n, n]."""
+    angle = _angle(_product_mod(n, n), n, dtype)
+    return jnp.cos(angle), jnp.sin(angle)
+
+
+def dct_matrix(n: int, dtype: jnp.dtype) -> jax.Array:
+    """T[k, j] = s_k·cos(π(2j+1)k/2n) = s_k·cos(2π·((2jk + k) mod 4n)/4n), [n, n]."""
+    k = jnp.arange(n, dtype=jnp.uint32)[:, None]
+    turns = (2 * _product_mod(n, 2 * n) + k) % jnp.uint32(4 * n)
+    scale = jnp.where(k == 0, jnp.sqrt(1 / n), jnp.sqrt(2 / n)).astype(dtype)
+    return scale * jnp.cos(_angle(turns, 4 * n, dtype))
+
+
+def _product_mod(n: int, modulus: int) -> jax.Array:
+    """j·k mod `modulus` for 0 ≤ j, k < n, exact: uint32[n, n].
+
+    Raises:
+        ValueError: if n is above `MAX_EXACT_SIZE`.
+    """
+    if n > MAX_EXACT_SIZE:
+        raise ValueError(
+            f"size {n} is too large for a transform matrix: j·k is exact up to {MAX_EXACT_SIZE}; "
+            f"use fourier_impl='fft' or a shorter length"
+        )
+    k = jnp.arange(n, dtype=jnp.uint32)
+    return (k[:, None] * k[None, :]) % jnp.uint32(modulus)
+
+
+def _angle(turns: jax.Array, n: int, dtype: jnp.dtype) -> jax.Array:
+    """2π·turns/n, for integers 0 ≤ turns < n, taken from (−π, π]: half the angle, half the error."""
+    centred = turns.astype(jnp.int32)
+    centred = jnp.where(centred > n // 2, centred - n, centred)
+    return centred.astype(dtype) * jnp.asarray(2 * jnp.pi / n, dtype)
+
+
+def hadamard_factors(n: int, dtype: jnp.dtype) -> list[jax.Array]:
+    """Symmetric factors whose Kronecker product is H_n (see `hadamard`)."""
+    twos = (n & -n).bit_length() - 1
+    odd = n >> twos
+    factors = []
+    if odd > 1:
+        orders = [odd << i for i in range(2, twos + 1) if odd << i <= _MAX_PALEY_ORDER]
+        order = next((order for order in orders if _is_prime(order - 1)), odd)
+        if order == odd:
+            cos, sin = cos_sin(odd, dtype)
+            factors.append(cos + sin)
+        else:
+            factors.append(_paley(order - 1).astype(dtype))
+            twos -= (order // odd).bit_length() - 1
+    while twos > 0:
+        # 64 is enough to fill a matrix unit, and small enough to keep the operations near n·log n.
+        step = min(twos, 6)
+        factors.append(_sylvester(step).astype(dtype))
+        twos -= step
+    return factors
+
+
+def _sylvester(k: int) -> jax.Array:
+    """The symmetric Hadamard matrix of order 2^k: −1 to the number of bits that i and j share."""
+    i = jnp.arange(2**k, dtype=jnp.uint32)
+    shared = jax.lax.population_count(i[:, None] & i[None, :])
+    return 1 - 2 * (shared % 2).astype(jnp.int32)
+
+
+def _paley(p: int) -> jax.Array:
+    """A symmetric Hadamard matrix of order p + 1, for a prime p with p mod 4 = 3.
+
+    Paley's first construction, [[1, 1], [−1, Q + I]] with Q[i, j] = χ(i − j), χ the Legendre symbol;
+    all rows but the first negated, then row i exchanged with row −i mod p. Because χ(−1) = −1 the
+    inner part becomes χ(i + j) − [i + j = 0 mod p]: a function of i + j alone, hence symmetric.
+    """
+    i = jnp.arange(p, dtype=jnp.uint32)
+    chi = jnp.full(p, -1).at[i * i % jnp.uint32(p)].set(1)
+    chi = chi.at[0].set(-1)  # χ(0) − 1
+    return jnp.pad(chi[(i[:, None] + i[None, :]) % jnp.uint32(p)], ((1, 0), (1, 0)), constant_values=1)
+
+
+def _is_prime(p: int) -> bool:
+    return p > 1 and all(p % d for d in range(2, int(p**0.5) + 1))
