@@ -8,36 +8,80 @@ Arguments after the colon, separated by commas: `size` (tiny, mini, small, mediu
 see that everything works). Any key of `configs/base.py` follows as `--config.a.b=value`.
 """
 
+from typing import NamedTuple
+
 import ml_collections
 
 from configs import base
 from fnet_jax.core.config import parse_arg
 
-# size: layers, D, F, H, L, pieces of a trained tokenizer, learning rate. Base and Large are the
-# paper's; widths of the smaller ones are those of the small BERTs.
+
+class Size(NamedTuple):
+    """One row of `SIZES`; names as in `configs/base.py`."""
+
+    num_layers: int
+    d_model: int
+    d_ff: int
+    num_heads: int
+    max_seq_length: int
+    tokenizer_pieces: int
+    learning_rate: float
+    train_batch_size: int
+    num_train_steps: int
+    num_warmup_steps: int
+
+
+# Base and Large are the paper's; the widths of the smaller ones are those of the small BERTs.
 SIZES = {
-    "tiny": (4, 128, 512, 2, 128, 8_000, 2e-3),
-    "mini": (4, 256, 1024, 4, 256, 16_000, 1e-3),
-    "small": (4, 512, 2048, 8, 512, 32_000, 5e-4),
-    "medium": (8, 512, 2048, 8, 512, 32_000, 5e-4),
-    "base": (12, 768, 3072, 12, 512, 32_000, 1e-4),
-    "large": (24, 1024, 4096, 16, 512, 32_000, 1e-4),
+    "tiny": Size(4, 128, 512, 2, 128, 8_000, 2e-3, 32, 1_300, 100),
+    "mini": Size(4, 256, 1024, 4, 256, 16_000, 1e-3, 64, 20_000, 1_000),
+    "small": Size(4, 512, 2048, 8, 512, 32_000, 5e-4, 256, 200_000, 10_000),
+    "medium": Size(8, 512, 2048, 8, 512, 32_000, 5e-4, 256, 500_000, 10_000),
+    "base": Size(12, 768, 3072, 12, 512, 32_000, 1e-4, 256, 1_000_000, 10_000),
+    "large": Size(24, 1024, 4096, 16, 512, 32_000, 1e-4, 256, 1_000_000, 10_000),
 }
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The pretraining config for `arg`, for example "size=tiny,mixer=linear"."""
     args = parse_arg(arg, size="base", mixer="fourier", corpus="pydocs", smoke=False, choices={"size": SIZES})
+    size = SIZES[args.size]
     c = base.get_config()
-    layers, d_model, d_ff, heads, length, pieces, learning_rate = SIZES[args.size]
     c.model.mixer = args.mixer
-    c.model.num_layers = layers
-    c.model.d_model = c.model.d_emb = d_model
-    c.model.d_ff = d_ff
-    c.model.num_heads = heads
-    c.model.max_seq_length = length
+    c.model.num_layers = size.num_layers
+    c.model.d_model = c.model.d_emb = size.d_model
+    c.model.d_ff = size.d_ff
+    c.model.num_heads = size.num_heads
+    c.model.max_seq_length = size.max_seq_length
     c.data.corpus = args.corpus
-    c.data.tokenizer_pieces = pieces
-    c.data.max_predictions_per_seq = max(20, length * 80 // 512)
-    c.optim.learning_rate = learning_rate
+    c.data.tokenizer_pieces = size.tokenizer_pieces
+    c.data.max_predictions_per_seq = max(20, size.max_seq_length * 80 // 512)
+    c.optim.learning_rate = size.learning_rate
+    c.optim.num_warmup_steps = size.num_warmup_steps
+    c.train.train_batch_size = c.train.eval_batch_size = size.train_batch_size
+    c.train.num_train_steps = size.num_train_steps
+    if args.size == "tiny":  # a run of minutes: look often, and no time to overfit
+        c.model.dropout_rate = 0.0
+        c.train.eval_frequency = c.train.save_checkpoints_steps = 325
+        c.train.max_num_eval_steps = 20
+        c.train.log_frequency = 25
+    if args.smoke:
+        _shrink(c)
     return c
+
+
+def _shrink(c: ml_collections.ConfigDict) -> None:
+    """Makes a run of seconds of any config, with the same parts."""
+    c.model.num_layers = min(c.model.num_layers, 3)
+    c.model.d_model = c.model.d_emb = 32
+    c.model.d_ff = 64
+    c.model.num_heads = 2
+    c.model.max_seq_length = 32
+    c.data.tokenizer_pieces = 1_000
+    c.data.max_predictions_per_seq = 6
+    c.optim.num_warmup_steps = 2
+    c.train.train_batch_size = c.train.eval_batch_size = 16
+    c.train.num_train_steps = 12
+    c.train.eval_frequency = c.train.save_checkpoints_steps = 6
+    c.train.max_num_eval_steps = 2
+    c.train.log_frequency = 3

@@ -141,14 +141,17 @@ def per_device(fn: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], ja
     """Runs `fn` on each device's own examples, x[B/devices, ...] -> y[B/devices, ...].
 
     XLA's partitioner replicates an FFT over the whole batch when only the batch is sharded; inside
-    `shard_map` it never sees the other examples, so there is nothing to gather. Without a mesh, or
-    with one device, it is `fn` itself. `fn` must treat examples independently.
+    `shard_map` it never sees the other examples, so there is nothing to gather. Without a mesh, with
+    one device, or with a batch that does not divide (a single example at inference) it is `fn`
+    itself. `fn` must treat examples independently.
     """
 
     def mapped(x: jax.Array) -> jax.Array:
         mesh = jax.sharding.get_abstract_mesh()
         axis = AXES.batch
         if axis is None or axis not in mesh.shape or mesh.size == 1 or axis in mesh.manual_axes:
+            return fn(x)
+        if x.shape[0] % mesh.shape[axis]:
             return fn(x)
         return jax.shard_map(fn, in_specs=spec("batch"), out_specs=spec("batch"))(x)
 

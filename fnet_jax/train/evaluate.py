@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+import jax
 from tqdm import tqdm
 
 from fnet_jax.core.batch import Batch
@@ -65,7 +66,8 @@ def evaluate_checkpoint(config: Config, workdir: str, step: int | None = None) -
     variables = checkpointer.restore_variables(step, run.abstract.variables)
     checkpointer.close()
     batches, count = run.device_batches("heldout")
-    values = evaluate(run.eval_step(), variables, with_progress(batches, count, "evaluate"))
+    with jax.set_mesh(run.mesh):
+        values = evaluate(run.eval_step(), variables, with_progress(batches, count, "evaluate"))
     host_batches, _ = run.host_batches("heldout")
     baseline = UnigramBaseline.from_dataset(run.data_dir, run.config.data).evaluate(host_batches)
     return {"step": step, **values, **{f"baseline_{name}": value for name, value in baseline.items()}}
@@ -97,3 +99,12 @@ def record(workdir: str, values: dict[str, Any]) -> str:
     with open(os.path.join(workdir, EVAL_FILE), "a", encoding="utf-8") as file:
         file.write(line + "\n")
     return line
+
+
+def read_results(workdir: str) -> list[dict[str, Any]]:
+    """The results recorded in WORKDIR/eval.jsonl, oldest first."""
+    path = os.path.join(workdir, EVAL_FILE)
+    if not os.path.exists(path):
+        return []
+    with open(path, encoding="utf-8") as file:
+        return [json.loads(line) for line in file]

@@ -120,11 +120,10 @@ class MaskFiller:
         return f"{self.tokenizer.decode(left)} {MASK_TEXT} {self.tokenizer.decode(right)}"
 
     def _guess(self, ids_L: np.ndarray, type_ids_L: np.ndarray, position: int, top_k: int) -> list[Guess]:
-        values_K, pieces_K = jax.device_get(
-            self._top(
-                self._variables, ids_L[None], type_ids_L[None], np.array([[position]], np.int32), top_k=top_k
-            )
-        )
+        positions_BP = np.array([[position]], np.int32)
+        with jax.set_mesh(self._run.mesh):
+            top = self._top(self._variables, ids_L[None], type_ids_L[None], positions_BP, top_k=top_k)
+        values_K, pieces_K = jax.device_get(top)
         return [
             Guess(self.tokenizer.decode([int(piece)]) or self.tokenizer.id_to_piece(int(piece)), float(value))
             for value, piece in zip(values_K, pieces_K, strict=True)

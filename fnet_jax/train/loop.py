@@ -58,15 +58,21 @@ def train(config: Config, workdir: str) -> int:
     run = set_up(config, workdir)
     checkpointer = Checkpointer(workdir, config.train.max_to_keep)
     try:
-        state, start_step = _start(run, workdir, checkpointer)
-        if start_step >= config.train.num_train_steps:
-            print(f"complete: {workdir} already holds step {start_step} of {config.train.num_train_steps}")
-            return 0
-        _save_config(run.config, workdir)
-        with _stop_signals() as stopped_by:
-            return _Loop(run, workdir, checkpointer, state, start_step, stopped_by).run()
+        with jax.set_mesh(run.mesh):
+            return _train(run, workdir, checkpointer)
     finally:
         checkpointer.close()
+
+
+def _train(run: Run, workdir: str, checkpointer: Checkpointer) -> int:
+    num_train_steps = run.config.train.num_train_steps
+    state, start_step = _start(run, workdir, checkpointer)
+    if start_step >= num_train_steps:
+        print(f"complete: {workdir} already holds step {start_step} of {num_train_steps}")
+        return 0
+    _save_config(run.config, workdir)
+    with _stop_signals() as stopped_by:
+        return _Loop(run, workdir, checkpointer, state, start_step, stopped_by).run()
 
 
 def _start(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[TrainState, int]:

@@ -27,7 +27,7 @@ class Run:
     Attributes:
         config: with `model.vocab_size` filled in.
         data_dir: the prepared data set.
-        mesh: the devices; already set as the current mesh.
+        mesh: the devices; whoever traces or runs a step does so under `jax.set_mesh(run.mesh)`.
         objective: model and loss.
         optimizer: AdamW.
         schedule: learning rate by step.
@@ -108,9 +108,10 @@ def set_up(config: Config, workdir: str) -> Run:
     config = dataclasses.replace(config, model=model)
     check_devices(config, jax.device_count())
     mesh = create_mesh(config.mesh.data)
-    jax.set_mesh(mesh)
     objective = Pretraining(config)
     optimizer = make_optimizer(config.optim, config.train.num_train_steps)
+    with jax.set_mesh(mesh):
+        abstract = abstract_state(mesh, objective, optimizer, config.seed)
     return Run(
         config=config,
         data_dir=prepare.dataset_dir(config.data, workdir),
@@ -118,7 +119,7 @@ def set_up(config: Config, workdir: str) -> Run:
         objective=objective,
         optimizer=optimizer,
         schedule=make_schedule(config.optim, config.train.num_train_steps),
-        abstract=abstract_state(mesh, objective, optimizer, config.seed),
+        abstract=abstract,
     )
 
 

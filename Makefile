@@ -1,0 +1,42 @@
+# make demo   pretrain a tiny FNet on the embedded corpus and look at it; at most 10 minutes on 2 cores
+# make test   every test
+# make check  lint and types
+# make lock   pin requirements*.txt anew from requirements*.in
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKDIR ?= runs/demo
+BIN = $(VENV)/bin
+
+.PHONY: demo test check lock
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.runtime
+	$(BIN)/python train.py --config=configs/pretrain.py:size=tiny --workdir=$(WORKDIR)
+	$(BIN)/python eval.py --workdir=$(WORKDIR)
+	$(BIN)/python -m fnet_jax.tools.predict fill-mask --model=$(WORKDIR) --held_out=5
+	$(BIN)/python -m fnet_jax.tools.report --workdir=$(WORKDIR)
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: $(VENV)/.dev
+	$(BIN)/pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links requirements.in -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links requirements-dev.in -o requirements-dev.txt
+
+# The environment is remade when its requirements change. A stamp file says what is installed.
+$(VENV)/.runtime: requirements.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "fnet_jax needs Python 3.11 or newer; set PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@

@@ -1,0 +1,109 @@
+"""Draws and sums up a run: python -m fnet_jax.tools.report --workdir=W writes W/loss.png."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402, the backend comes first
+import numpy as np  # noqa: E402
+from absl import flags  # noqa: E402
+
+from fnet_jax.core import cli  # noqa: E402
+from fnet_jax.core.errors import UserError  # noqa: E402
+from fnet_jax.train.checkpoint import CHECKPOINT_DIR  # noqa: E402
+from fnet_jax.train.evaluate import EVAL_FILE, read_results  # noqa: E402
+from fnet_jax.train.writers import METRICS_FILE, TENSORBOARD_DIR, read_jsonl  # noqa: E402
+
+PLOT_FILE = "loss.png"
+
+flags.DEFINE_string("workdir", None, "Folder of the run.")
+
+
+def draw(workdir: str) -> str:
+    """Draws losses and accuracies over the steps.
+
+    Returns:
+        The path of the PNG.
+
+    Raises:
+        UserError: if the run has no metrics yet.
+    """
+    rows = read_jsonl(workdir)
+    if not rows:
+        raise UserError(f"--workdir={workdir} has no {METRICS_FILE}; train there first")
+    results = read_results(workdir)
+    figure, (loss_axes, accuracy_axes) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for axes, kind, scale in ((loss_axes, "loss", 1.0), (accuracy_axes, "accuracy", 100.0)):
+        _curves(axes, rows, kind, scale)
+        _baseline(axes, results, kind, scale)
+        axes.set_xlabel("step")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    loss_axes.set_ylabel("loss (nats)")
+    loss_axes.set_ylim(bottom=0)
+    accuracy_axes.set_ylabel("accuracy (%)")
+    accuracy_axes.set_ylim(0, 100)
+    figure.suptitle(_title(workdir))
+    path = os.path.join(workdir, PLOT_FILE)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+    return path
+
+
+def _curves(axes: Any, rows: list[dict[str, Any]], kind: str, scale: float) -> None:
+    """Masked LM and next sentence; training as a thin line, held-out as points on a line."""
+    for task, colour in (("masked_lm", "tab:blue"), ("next_sentence", "tab:orange")):
+        name = f"{task}_{kind}"
+        for split, style in (("train", {"alpha": 0.5}), ("eval", {"marker": "o", "markersize": 3})):
+            points = [(row["step"], row[name]) for row in rows if row["split"] == split and row.get(name) is not None]
+            if points:
+                steps, values = np.array(points).T
+                label = f"{task.replace('_', ' ')}, {'held-out' if split == 'eval' else 'training'}"
+                axes.plot(steps, values * scale, color=colour, label=label, **style)
+
+
+def _baseline(axes: Any, results: list[dict[str, Any]], kind: str, scale: float) -> None:
+    value = results[-1].get(f"baseline_masked_lm_{kind}") if results else None
+    if value is not None:
+        axes.axhline(value * scale, color="tab:gray", linestyle="--", label="masked LM, no-context baseline")
+
+
+def _title(workdir: str) -> str:
+    config = cli.saved_config(workdir)
+    if config is None:
+        return ""
+    model = config.model
+    return (
+        f"{model.mixer}, {model.num_layers} layers, width {model.d_model}, length {model.max_seq_length}, "
+        f"batch {config.train.train_batch_size}"
+    )
+
+
+def summary(workdir: str) -> str:
+    """Speed of the run and where its files lie."""
+    speeds = [row["tokens_per_second"] for row in read_jsonl(workdir) if "tokens_per_second" in row]
+    rows = [f"training speed: {np.median(speeds):,.0f} tokens/s (median)"] if speeds else []
+    files = {
+        "checkpoints": CHECKPOINT_DIR,
+        "metrics": METRICS_FILE,
+        "evaluations": EVAL_FILE,
+        "TensorBoard": TENSORBOARD_DIR,
+        "loss curve": PLOT_FILE,
+    }
+    return "\n".join([*rows, *(f"{label + ':':15s} {os.path.join(workdir, name)}" for label, name in files.items())])
+
+
+def main(argv: Sequence[str]) -> None:
+    """Draws, and prints the summary."""
+    del argv
+    if not flags.FLAGS.workdir or not os.path.isdir(flags.FLAGS.workdir):
+        raise UserError(f"--workdir={flags.FLAGS.workdir} is no folder; name the folder of a run")
+    draw(flags.FLAGS.workdir)
+    print(summary(flags.FLAGS.workdir))
+
+
+if __name__ == "__main__":
+    cli.run(main)
