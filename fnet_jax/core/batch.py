@@ -52,14 +52,13 @@ def pretrain_spec(batch_size: int, max_seq_length: int, max_predictions_per_seq:
         - `example_weights` f32[B]: 1 for real examples, 0 for those that only fill the last batch
           of a split. The latter also have no masked LM weight.
     """
-    b, l, p = batch_size, max_seq_length, max_predictions_per_seq
     ints, floats = np.dtype(np.int32), np.dtype(np.float32)
     return {
-        "input_ids": jax.ShapeDtypeStruct((b, l), ints),
-        "type_ids": jax.ShapeDtypeStruct((b, l), ints),
-        "masked_lm_positions": jax.ShapeDtypeStruct((b, p), ints),
-        "masked_lm_ids": jax.ShapeDtypeStruct((b, p), ints),
-        "masked_lm_weights": jax.ShapeDtypeStruct((b, p), floats),
-        "next_sentence_labels": jax.ShapeDtypeStruct((b,), ints),
-        "example_weights": jax.ShapeDtypeStruct((b,), floats),
+        "input_ids": jax.ShapeDtypeStruct((batch_size, max_seq_length), ints),
+        "type_ids": jax.ShapeDtypeStruct((batch_size, max_seq_length), ints),
+        "masked_lm_positions": jax.ShapeDtypeStruct((batch_size, max_predictions_per_seq), ints),
+        "masked_lm_ids": jax.ShapeDtypeStruct((batch_size, max_predictions_per_seq), ints),
+        "masked_lm_weights": jax.ShapeDtypeStruct((batch_size, max_predictions_per_seq), floats),
+        "next_sentence_labels": jax.ShapeDtypeStruct((batch_size,), ints),
+        "example_weights": jax.ShapeDtypeStruct((batch_size,), floats),
     }

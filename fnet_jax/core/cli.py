@@ -77,7 +77,9 @@ def workdir() -> str:
     Raises:
         UserError: if it is not given.
     """
-    _require(bool(flags.FLAGS.workdir), "--workdir is not given; name a folder for data, checkpoints and metrics")
+    _require(
+        bool(flags.FLAGS.workdir), "--workdir is not given; name a folder for data, checkpoints and metrics"
+    )
     return os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
 
 
@@ -90,7 +92,9 @@ def saved_config(directory: str) -> config_lib.Config | None:
         try:
             values = json.load(file)
         except json.JSONDecodeError as error:
-            raise UserError(f"{path} is not valid JSON ({error}); restore it or use a fresh --workdir") from error
+            raise UserError(
+                f"{path} is not valid JSON ({error}); restore it or use a fresh --workdir"
+            ) from error
     return config_lib.from_dict(values)
 
 

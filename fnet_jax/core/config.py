@@ -190,7 +190,11 @@ def check_devices(config: Config, num_devices: int) -> None:
         size = getattr(config.train, key)
         if size % divisor:
             nearest = max(divisor, round(size / divisor) * divisor)
-            accum = "" if divisor == num_devices else f" x gradient_accum_steps={config.train.gradient_accum_steps}"
+            accum = (
+                ""
+                if divisor == num_devices
+                else f" x gradient_accum_steps={config.train.gradient_accum_steps}"
+            )
             raise UserError(
                 f"train.{key}={size} does not divide over {num_devices} devices{accum}; try {nearest}"
             )
@@ -228,7 +232,9 @@ def parse_arg(arg: str, *, choices: Mapping[str, Collection[str]] | None = None,
                 raise UserError(f"config argument {key}={text!r} must be of type {kind.__name__}") from None
     for key, valid in (choices or {}).items():
         if values[key] not in valid:
-            raise UserError(f"config argument {key}={values[key]!r} is unknown; {_closest(values[key], valid)}")
+            raise UserError(
+                f"config argument {key}={values[key]!r} is unknown; {_closest(values[key], valid)}"
+            )
     return types.SimpleNamespace(**values)
 
 
@@ -306,7 +312,10 @@ def _check(c: Config) -> None:
 
     _require(0 <= c.seed < 2**32, f"seed={c.seed} must be at least 0 and below 2**32")
     _require(m.max_seq_length >= 8, f"model.max_seq_length={m.max_seq_length} must be at least 8")
-    _require(m.type_vocab_size >= 2, f"model.type_vocab_size={m.type_vocab_size} must be at least 2 (segments A and B)")
+    _require(
+        m.type_vocab_size >= 2,
+        f"model.type_vocab_size={m.type_vocab_size} must be at least 2 (segments A and B)",
+    )
     _require(
         not m.has_attention or m.d_model % m.num_heads == 0,
         f"model.d_model={m.d_model} is not divisible by model.num_heads={m.num_heads}, which attention needs",
@@ -338,7 +347,8 @@ def _check(c: Config) -> None:
     )
     _require(
         o.schedule == "constant" or o.num_warmup_steps < t.num_train_steps,
-        f"optim.num_warmup_steps={o.num_warmup_steps} must be below train.num_train_steps={t.num_train_steps}",
+        f"optim.num_warmup_steps={o.num_warmup_steps} must be below "
+        f"train.num_train_steps={t.num_train_steps}",
     )
     _require(
         o.schedule != "rsqrt" or o.num_warmup_steps > 0,
@@ -349,7 +359,10 @@ def _check(c: Config) -> None:
         f"train.gradient_accum_steps={t.gradient_accum_steps} does not divide "
         f"train.train_batch_size={t.train_batch_size}",
     )
-    _require(c.mesh.data == -1 or c.mesh.data > 0, f"mesh.data={c.mesh.data} must be -1 (all devices) or greater than 0")
+    _require(
+        c.mesh.data == -1 or c.mesh.data > 0,
+        f"mesh.data={c.mesh.data} must be -1 (all devices) or greater than 0",
+    )
 
 
 def _require(holds: bool, message: str) -> None:
@@ -363,7 +376,10 @@ def _check_alive(c: Config, key: str) -> None:
     own_tokenizer = ("data.tokenizer is given", d.tokenizer == "")
     dead_unless = {
         "model.fourier_impl": (f"model.mixer={m.mixer!r}", m.mixer == "fourier"),
-        "model.num_attention_layers": ("model.mixer='attention' already is attention", m.mixer != "attention"),
+        "model.num_attention_layers": (
+            "model.mixer='attention' already is attention",
+            m.mixer != "attention",
+        ),
         "model.attention_layout": ("model.num_attention_layers=0", m.num_attention_layers > 0),
         "model.num_heads": ("no layer is an attention layer", m.has_attention),
         "model.mixing_dropout_rate": ("no layer is an attention layer", m.has_attention),

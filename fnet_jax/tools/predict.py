@@ -30,7 +30,9 @@ def main(argv: Sequence[str]) -> None:
         raise UserError('no text is given; add one with [MASK] in it, such as "The man worked as a [MASK]."')
     config = cli.saved_config(flag.model)
     if config is None:
-        raise UserError(f"--model={flag.model} holds no {cli.CONFIG_FILE}; name the --workdir of a training run")
+        raise UserError(
+            f"--model={flag.model} holds no {cli.CONFIG_FILE}; name the --workdir of a training run"
+        )
 
     from fnet_jax.train.fill_mask import Filled, MaskFiller, show
 

@@ -7,15 +7,15 @@ from typing import Any
 import matplotlib
 
 matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402, the backend comes first
-import numpy as np  # noqa: E402
-from absl import flags  # noqa: E402
+import matplotlib.pyplot as plt
+import numpy as np
+from absl import flags
 
-from fnet_jax.core import cli  # noqa: E402
-from fnet_jax.core.errors import UserError  # noqa: E402
-from fnet_jax.train.checkpoint import CHECKPOINT_DIR  # noqa: E402
-from fnet_jax.train.evaluate import EVAL_FILE, read_results  # noqa: E402
-from fnet_jax.train.writers import METRICS_FILE, TENSORBOARD_DIR, read_jsonl  # noqa: E402
+from fnet_jax.core import cli
+from fnet_jax.core.errors import UserError
+from fnet_jax.train.checkpoint import CHECKPOINT_DIR
+from fnet_jax.train.evaluate import EVAL_FILE, read_results
+from fnet_jax.train.writers import METRICS_FILE, TENSORBOARD_DIR, read_jsonl
 
 PLOT_FILE = "loss.png"
 
@@ -58,7 +58,11 @@ def _curves(axes: Any, rows: list[dict[str, Any]], kind: str, scale: float) -> N
     for task, colour in (("masked_lm", "tab:blue"), ("next_sentence", "tab:orange")):
         name = f"{task}_{kind}"
         for split, style in (("train", {"alpha": 0.5}), ("eval", {"marker": "o", "markersize": 3})):
-            points = [(row["step"], row[name]) for row in rows if row["split"] == split and row.get(name) is not None]
+            points = [
+                (row["step"], row[name])
+                for row in rows
+                if row["split"] == split and row.get(name) is not None
+            ]
             if points:
                 steps, values = np.array(points).T
                 label = f"{task.replace('_', ' ')}, {'held-out' if split == 'eval' else 'training'}"
@@ -93,7 +97,9 @@ def summary(workdir: str) -> str:
         "TensorBoard": TENSORBOARD_DIR,
         "loss curve": PLOT_FILE,
     }
-    return "\n".join([*rows, *(f"{label + ':':15s} {os.path.join(workdir, name)}" for label, name in files.items())])
+    return "\n".join(
+        [*rows, *(f"{label + ':':15s} {os.path.join(workdir, name)}" for label, name in files.items())]
+    )
 
 
 def main(argv: Sequence[str]) -> None:

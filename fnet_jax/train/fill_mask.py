@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -62,7 +62,9 @@ class MaskFiller:
         """
         parts = text.split(MASK_TEXT)
         if len(parts) == 1:
-            raise UserError(f"text {text!r} has no {MASK_TEXT}; put {MASK_TEXT} where a word is to be guessed")
+            raise UserError(
+                f"text {text!r} has no {MASK_TEXT}; put {MASK_TEXT} where a word is to be guessed"
+            )
         ids = [CLS_ID, *self.tokenizer.encode(parts[0])]
         for part in parts[1:]:
             ids += [MASK_ID, *self.tokenizer.encode(part)]
@@ -72,7 +74,7 @@ class MaskFiller:
         ids_L = np.full(self._length, PAD_ID, np.int32)
         ids_L[: len(ids)] = ids
         positions = np.flatnonzero(ids_L == MASK_ID)
-        return [self._guess(ids_L, np.zeros_like(ids_L), position, top_k) for position in positions]
+        return [self._guess(ids_L, np.zeros_like(ids_L), int(position), top_k) for position in positions]
 
     def held_out(self, count: int, top_k: int = 5, context: int = 14) -> list[Filled]:
         """Masks one whole word in each of the first `count` held-out examples that have one, and fills it.
@@ -130,11 +132,11 @@ class MaskFiller:
         ]
 
     @functools.cached_property
-    def _top(self):
+    def _top(self) -> jax.stages.Wrapped:
         """Jitted: the `top_k` probabilities and pieces at one position of one example."""
 
         def top(variables, input_ids_BL, type_ids_BL, positions_BP, top_k):
-            logits = self._run.objective.model.apply(
+            logits: Any = self._run.objective.model.apply(
                 variables, input_ids_BL, type_ids_BL, positions_BP, deterministic=True
             )
             return jax.lax.top_k(jax.nn.softmax(logits.masked_lm_BPV[0, 0]), top_k)
@@ -147,5 +149,8 @@ def show(filled: Sequence[Filled]) -> str:
     lines = []
     for item in filled:
         guesses = ", ".join(f"{guess.piece} {guess.probability:.0%}" for guess in item.guesses)
-        lines += [f"  {item.text}", f"      was: {item.answer:14s} guesses: {guesses}" if item.answer else f"      {guesses}"]
+        lines += [
+            f"  {item.text}",
+            f"      was: {item.answer:14s} guesses: {guesses}" if item.answer else f"      {guesses}",
+        ]
     return "\n".join(lines)

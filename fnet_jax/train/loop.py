@@ -4,6 +4,7 @@ So a checkpoint of step n holds a state whose metrics were seen to be finite, an
 results of step n - 1 only after step n is under way: the devices never wait for Python.
 """
 
+import dataclasses
 import json
 import math
 import os
@@ -24,7 +25,7 @@ from fnet_jax.nn.heads import param_count
 from fnet_jax.train import perf
 from fnet_jax.train.checkpoint import Checkpointer, resolve
 from fnet_jax.train.evaluate import evaluate, with_progress
-from fnet_jax.train.metrics import HostSums, compute, merge, to_host
+from fnet_jax.train.metrics import HostSums, Sums, compute, merge, to_host
 from fnet_jax.train.run import Run, check_workdir, set_up
 from fnet_jax.train.state import TrainState, create_state
 from fnet_jax.train.writers import (
@@ -94,7 +95,7 @@ def _start(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[TrainSta
     variables = reader.restore_variables(step, run.abstract.variables)
     reader.close()
     state = create_state(run.abstract, run.objective, run.optimizer, run.config.seed)
-    return state.replace(**variables), 0
+    return dataclasses.replace(state, **variables), 0
 
 
 def _save_config(config: Config, workdir: str) -> None:
@@ -122,7 +123,7 @@ def _stop_signals() -> Iterator[Callable[[], int]]:
     def on_signal(number: int, _: FrameType | None) -> None:
         nonlocal received
         received = number
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
         print(f"\n{signal.Signals(number).name}: saving and stopping; once more stops at once", flush=True)
 
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -152,7 +153,7 @@ class _Loop:
         self._state, self._start_step, self._stopped_by = state, start_step, stopped_by
         self._config, self._num_steps = config, config.train.num_train_steps
         self._eval_step = run.eval_step()
-        self._pending: tuple[int, object] | None = None  # step just dispatched, its sums on the devices
+        self._pending: tuple[int, Sums] | None = None  # step just dispatched, its sums on the devices
         self._window: HostSums = {}  # sums since the last log line
         self._window_steps = 0
         self._last: HostSums = {}  # sums of the newest step that was read
@@ -210,7 +211,11 @@ class _Loop:
         except DivergedError as error:
             self._checkpointer.wait()
             kept = self._checkpointer.latest()
-            good = f"the last good checkpoint is step {kept}" if kept is not None else "no checkpoint was due yet"
+            good = (
+                f"the last good checkpoint is step {kept}"
+                if kept is not None
+                else "no checkpoint was due yet"
+            )
             print(f"error: {error}; {good}; try a lower optim.learning_rate or optim.clipped_grad_norm=1.0")
             return cli.EXIT_DIVERGED
         finally:
@@ -222,7 +227,8 @@ class _Loop:
         self._say(
             f"{parameters:,} parameters, {model.num_layers} layers of {model.mixer}, "
             f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), "
-            f"batch {self._config.train.train_batch_size} x {model.max_seq_length} tokens; compiling the step ..."
+            f"batch {self._config.train.train_batch_size} x {model.max_seq_length} tokens; "
+            "compiling the step ..."
         )
         begin = time.perf_counter()
         structs = jax.tree.map(
@@ -236,7 +242,9 @@ class _Loop:
         self._read_pending()
         with self._stopwatch.part("pause"):
             batches, count = self._run.device_batches("heldout")
-            values = evaluate(self._eval_step, self._state.variables, with_progress(batches, count, "evaluate"))
+            values = evaluate(
+                self._eval_step, self._state.variables, with_progress(batches, count, "evaluate")
+            )
             self._writers.write(step, "eval", values)
 
     def _save(self, step: int) -> None:
@@ -296,7 +304,10 @@ class _Loop:
     def _say_end(self, step: int, stopped: int) -> None:
         where = f"checkpoint {self._checkpointer.directory}/{step}, metrics {self._workdir}/{METRICS_FILE}"
         if stopped:
-            self._say(f"stopped at step {step} of {self._num_steps}, saved; the same command goes on from here; {where}")
+            self._say(
+                f"stopped at step {step} of {self._num_steps}, saved; "
+                f"the same command goes on from here; {where}"
+            )
         else:
             self._say(f"done: step {step}; {where}")
 

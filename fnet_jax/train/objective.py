@@ -1,5 +1,7 @@
 """What the step and the evaluation need to know of a task: its model, its sums, its loss."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -31,7 +33,7 @@ class Pretraining:
 
     def sums(self, variables: Variables, batch: Batch, dropout_key: jax.Array | None = None) -> Sums:
         """Metric sums over the batch; without a `dropout_key` the model is deterministic."""
-        logits = self.model.apply(
+        logits: Any = self.model.apply(
             variables,
             batch["input_ids"],
             batch["type_ids"],

@@ -8,7 +8,7 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from fnet_jax.core.batch import Batch
+from fnet_jax.core.batch import Batch, BatchSpec
 from fnet_jax.core.config import Config, check_devices
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh
@@ -42,7 +42,7 @@ class Run:
     schedule: optax.Schedule
     abstract: TrainState
 
-    def train_step(self):
+    def train_step(self) -> jax.stages.Wrapped:
         """The jitted training step; the state it is given is donated."""
         step = make_train_step(
             self.objective,
@@ -53,7 +53,7 @@ class Run:
         )
         return jax.jit(step, donate_argnums=0)
 
-    def eval_step(self):
+    def eval_step(self) -> jax.stages.Wrapped:
         """The jitted evaluation step."""
         return jax.jit(make_eval_step(self.objective))
 
@@ -86,11 +86,14 @@ class Run:
         batches, count = self.host_batches(split, start_step)
         return put_batches(batches, batch_sharding(self.mesh), self.config.data.prefetch), count
 
-    def batch_structs(self) -> Batch:
+    def batch_structs(self) -> BatchSpec:
         """A training batch as ShapeDtypeStructs with shardings, to compile the step before data come."""
         sharding = batch_sharding(self.mesh)
         spec = self.objective.batch_spec(self.config.train.train_batch_size)
-        return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding) for name, leaf in spec.items()}
+        return {
+            name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+            for name, leaf in spec.items()
+        }
 
 
 def set_up(config: Config, workdir: str) -> Run:
@@ -102,7 +105,8 @@ def set_up(config: Config, workdir: str) -> Run:
     info = prepare.ensure(config.data, config.model.max_seq_length, workdir)
     if config.model.vocab_size not in (0, info.vocab_size):
         raise UserError(
-            f"model.vocab_size={config.model.vocab_size} is not the tokenizer's {info.vocab_size} pieces; set it to 0"
+            f"model.vocab_size={config.model.vocab_size} is not the tokenizer's {info.vocab_size} "
+            "pieces; set it to 0"
         )
     model = dataclasses.replace(config.model, vocab_size=info.vocab_size)
     config = dataclasses.replace(config, model=model)
@@ -151,4 +155,6 @@ def check_workdir(workdir: str) -> None:
             pass
         os.remove(probe)
     except OSError as error:
-        raise UserError(f"--workdir={workdir} cannot be written ({error.strerror}); name another folder") from error
+        raise UserError(
+            f"--workdir={workdir} cannot be written ({error.strerror}); name another folder"
+        ) from error

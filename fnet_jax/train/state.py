@@ -1,5 +1,6 @@
 """The training state and where each of its arrays lies."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -24,7 +25,7 @@ class TrainState:
         opt_state: of the optimizer.
     """
 
-    step: jax.Array
+    step: Any
     params: Any
     constants: Any
     opt_state: optax.OptState
@@ -35,7 +36,9 @@ class TrainState:
         return {"params": self.params, "constants": self.constants}
 
 
-def init_fn(objective: Pretraining, optimizer: optax.GradientTransformation, seed: int):
+def init_fn(
+    objective: Pretraining, optimizer: optax.GradientTransformation, seed: int
+) -> Callable[[], TrainState]:
     """A function without arguments that makes the state of step 0; trace it or run it under jit."""
 
     def init() -> TrainState:
@@ -57,7 +60,9 @@ def abstract_state(
     state = jax.eval_shape(init_fn(objective, optimizer, seed))
     shardings = state_shardings(mesh, state, optimizer)
     return jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), state, shardings
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        state,
+        shardings,
     )
 
 

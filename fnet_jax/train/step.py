@@ -1,6 +1,8 @@
 """The training step, `(state, batch) -> (state, sums)`, and the evaluation step; both pure."""
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from fnet_jax.train.objective import Pretraining
 from fnet_jax.train.state import TrainState
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Sums]]
+Gradients = tuple[jax.Array, Sums, Any]  # loss, sums, gradients
 EvalStep = Callable[[Variables, Batch], Sums]
 
 
@@ -33,8 +36,8 @@ def make_train_step(
         dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
         normalizers = objective.normalizers(batch)
 
-        def gradients(part: Batch, key: jax.Array):
-            def loss_fn(params):
+        def gradients(part: Batch, key: jax.Array) -> Gradients:
+            def loss_fn(params: Any) -> tuple[jax.Array, Sums]:
                 sums = objective.sums({"params": params, "constants": state.constants}, part, key)
                 return objective.loss(sums, normalizers), sums
 
@@ -55,7 +58,7 @@ def make_train_step(
             "grad_norm": (optax.global_norm(grads), one),
             "learning_rate": (jnp.asarray(schedule(state.step), jnp.float32), one),
         }
-        return state.replace(step=state.step + 1, params=params, opt_state=opt_state), sums
+        return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state), sums
 
     return train_step
 
@@ -65,18 +68,21 @@ def make_eval_step(objective: Pretraining) -> EvalStep:
     return lambda variables, batch: objective.sums(variables, batch)
 
 
-def _accumulate(gradients, batch: Batch, dropout_key: jax.Array, parts: int):
+def _accumulate(
+    gradients: Callable[[Batch, jax.Array], Gradients], batch: Batch, dropout_key: jax.Array, parts: int
+) -> Gradients:
     """Adds up loss, sums and gradients over `parts` parts of the batch, one after the other."""
 
     # Part k takes every `parts`-th example: each device keeps the examples it has, none moves.
     split = {
-        name: jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1) for name, x in batch.items()
+        name: jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1)
+        for name, x in batch.items()
     }
     keys = jax.random.split(dropout_key, parts)
     shapes = jax.eval_shape(gradients, {name: x[0] for name, x in split.items()}, keys[0])
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
-    def body(total, part):
+    def body(total: Gradients, part: tuple[Batch, jax.Array]) -> tuple[Gradients, None]:
         return jax.tree.map(jnp.add, total, gradients(*part)), None
 
     total, _ = jax.lax.scan(body, zeros, (split, keys))

@@ -114,7 +114,9 @@ def import_wandb() -> Any:
     try:
         import wandb
     except ImportError as error:
-        raise UserError("log.wandb_project is set but wandb is not installed; pip install wandb, or set it to ''") from error
+        raise UserError(
+            "log.wandb_project is set but wandb is not installed; pip install wandb, or set it to ''"
+        ) from error
     return wandb
 
 
@@ -123,7 +125,11 @@ class ConsoleWriter:
 
     def __init__(self, start_step: int, num_steps: int):
         self._bar = tqdm(
-            total=num_steps, initial=start_step, unit="step", disable=not sys.stderr.isatty(), dynamic_ncols=True
+            total=num_steps,
+            initial=start_step,
+            unit="step",
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
         )
         self._num_steps = num_steps
 
@@ -133,7 +139,9 @@ class ConsoleWriter:
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Prints one line, above the bar where there is one."""
-        shown = "  ".join(f"{name} {format_value(name, value)}" for name, value in values.items() if name in SHOWN)
+        shown = "  ".join(
+            f"{name} {format_value(name, value)}" for name, value in values.items() if name in SHOWN
+        )
         self.say(f"{split:5s} {step:>{len(str(self._num_steps))}}/{self._num_steps}  {shown}")
 
     def say(self, text: str) -> None:
