@@ -1,0 +1,129 @@
+import dataclasses
+import typing
+
+import ml_collections
+import pytest
+
+from configs import base, pretrain
+from fnet_jax.core import config as config_lib
+from fnet_jax.core.errors import UserError
+
+
+def changed(key: str, value: object) -> ml_collections.ConfigDict:
+    config = base.get_config()
+    with config.ignore_type():
+        section, _, name = key.rpartition(".")
+        (config[section] if section else config)[name] = value
+    return config
+
+
+def flat_keys(cls: type, prefix: str = "") -> set[str]:
+    keys = set()
+    for name, hint in typing.get_type_hints(cls).items():
+        keys |= flat_keys(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else {prefix + name}
+    return keys
+
+
+def test_base_declares_exactly_the_keys_that_have_types():
+    assert set(config_lib._flat(base.get_config().to_dict())) == flat_keys(config_lib.Config)
+
+
+def test_round_trip():
+    config = config_lib.parse(pretrain.get_config("size=mini,mixer=linear"))
+    assert config_lib.from_dict(config_lib.to_dict(config)) == config
+    assert config.model.mixer == "linear"
+    assert config.model.d_model == 256
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "says"),
+    [
+        ("model.mixer", "fouier", "did you mean fourier"),
+        ("model.d_modle", 3, "did you mean d_model"),
+        ("model.d_model", "768", "must be of type int"),
+        ("model.d_model", True, "must be of type int"),
+        ("model.num_layers", 0, "greater than 0"),
+        ("model.dropout_rate", 1.0, "below 1"),
+        ("model.max_seq_length", 4, "at least 8"),
+        ("model.type_vocab_size", 1, "at least 2"),
+        ("model.num_attention_layers", 13, "exceeds model.num_layers=12"),
+        ("model.dtype", "float16", "bfloat16"),
+        ("data.max_predictions_per_seq", 75, "use 76 or more"),
+        ("data.max_predictions_per_seq", 512, "below model.max_seq_length"),
+        ("data.random_token_proportion", 0.3, "must not exceed 1"),
+        ("data.holdout_fraction", 0.0, "data.holdout_fraction=0.0"),
+        ("data.next_sentence", "bert", "swap, random"),
+        ("optim.schedule", "linar", "did you mean linear"),
+        ("optim.num_warmup_steps", 1_000_000, "must be below"),
+        ("train.gradient_accum_steps", 3, "does not divide"),
+        ("train.log_frequency", 0, "greater than 0"),
+        ("mesh.data", 0, "-1 (all devices)"),
+        ("seed", -1, "seed=-1"),
+        ("sed", 1, "did you mean seed"),
+    ],
+)
+def test_bad_values_are_named(key, value, says):
+    with pytest.raises(UserError) as error:
+        config_lib.parse(changed(key, value))
+    message = str(error.value)
+    assert says in message
+    assert key.rpartition(".")[2] in message
+    assert "\n" not in message
+
+
+def test_values_that_do_not_fit_together():
+    attention = base.get_config()
+    attention.model.mixer = "attention"
+    attention.model.num_heads = 7
+    with pytest.raises(UserError, match="not divisible by model.num_heads=7"):
+        config_lib.parse(attention)
+    hadamard = base.get_config()
+    hadamard.model.mixer = "hadamard"
+    hadamard.model.d_model = 767
+    with pytest.raises(UserError, match="must be even"):
+        config_lib.parse(hadamard)
+    attention.model.mixer = "fourier"
+    config_lib.parse(attention)  # heads do not matter without attention
+
+
+@pytest.mark.parametrize(
+    ("overrides", "dead"),
+    [
+        ({"model.mixer": "linear", "model.fourier_impl": "dft"}, "model.fourier_impl"),
+        ({"model.attention_layout": "bottom"}, "model.attention_layout"),
+        ({"model.mixer": "attention", "model.num_attention_layers": 2}, "model.num_attention_layers"),
+        ({"model.mixing_dropout_rate": 0.2}, "model.mixing_dropout_rate"),
+        ({"data.tokenizer": "x.model", "data.tokenizer_pieces": 9_000}, "data.tokenizer_pieces"),
+        ({"data.text_field": "body"}, "data.text_field"),
+        ({"log.profile_steps": 3}, "log.profile_steps"),
+    ],
+)
+def test_keys_without_effect_are_refused(overrides, dead):
+    config = base.get_config()
+    config.update_from_flattened_dict(overrides)
+    with pytest.raises(UserError, match=f"{dead} was set but has no effect"):
+        config_lib.parse(config, overrides)
+    config_lib.parse(config)  # not set by hand: whoever wrote the config file may
+
+
+def test_batches_must_divide_over_devices():
+    config = config_lib.parse(changed("train.train_batch_size", 12))
+    with pytest.raises(UserError, match=r"train.train_batch_size=12 .* 8 devices; try 16"):
+        config_lib.check_devices(config, 8)
+    config_lib.check_devices(config, 4)
+
+
+def test_config_arguments():
+    with pytest.raises(UserError, match="size='huge' is unknown"):
+        pretrain.get_config("size=huge")
+    with pytest.raises(UserError, match="did you mean size"):
+        pretrain.get_config("sizes=base")
+    with pytest.raises(UserError, match="must be true or false"):
+        pretrain.get_config("smoke=maybe")
+    assert pretrain.get_config("smoke").train.num_train_steps == 12
+
+
+def test_differences_name_the_key():
+    old = config_lib.parse(base.get_config())
+    new = config_lib.parse(changed("optim.learning_rate", 2e-4))
+    assert config_lib.differences(old, new) == ["optim.learning_rate: 0.0001 -> 0.0002"]
