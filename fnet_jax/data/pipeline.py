@@ -1,0 +1,181 @@
+"""Prepared segments to batches, by position: batch number in, arrays out.
+
+Example i of epoch e is a pure function of (seed, e, i), so the step is all there is to know about
+the position in the data, on any number of hosts and worker processes.
+"""
+
+import os
+from collections.abc import Iterator
+from typing import Literal
+
+import grain
+import numpy as np
+from array_record.python import array_record_data_source
+
+from fnet_jax.core.batch import pretrain_spec
+from fnet_jax.core.config import DataConfig
+from fnet_jax.core.errors import UserError
+from fnet_jax.data.dataset import TOKENIZER_FILE, load_info
+from fnet_jax.data.mlm import write_example, write_filler
+from fnet_jax.data.segments import Segment
+from fnet_jax.data.shuffle import permute
+from fnet_jax.data.tokenizer import load_tokenizer
+
+_READ_AHEAD = 8  # batches
+_STREAMS = {"train": 0, "heldout": 1}  # their random numbers have nothing in common
+
+
+class PretrainBatches:
+    """One split as a sequence of this host's batches; each element is made when it is asked for.
+
+    Training goes on epoch after epoch, each a new permutation with new pairs and masks, and batches
+    run over its end. The held-out split has one fixed order, fixed pairs and masks, and ends; its last
+    batch is filled up with examples of weight 0.
+
+    Attributes:
+        num_examples: of the split, on all hosts together.
+        vocab_size: V.
+    """
+
+    def __init__(
+        self,
+        directory: str,
+        split: Literal["train", "heldout"],
+        data: DataConfig,
+        *,
+        max_seq_length: int,
+        batch_size: int,
+        seed: int,
+        host_index: int = 0,
+        host_count: int = 1,
+    ) -> None:
+        """Opens a split.
+
+        Args:
+            directory: the prepared data set.
+            split: "train" or "heldout".
+            data: how to make pairs and masks.
+            max_seq_length: L; the data set's.
+            batch_size: B, on all hosts together.
+            seed: below 2**32.
+            host_index: this host.
+            host_count: hosts; each gets B / host_count consecutive rows.
+
+        Raises:
+            UserError: if there is no such data set, the length is another, B does not divide, or
+                random pairs are wanted of a single document.
+        """
+        info = load_info(directory)
+        if info.max_seq_length != max_seq_length:
+            raise UserError(
+                f"data.dir={directory} was prepared with model.max_seq_length={info.max_seq_length}, not "
+                f"{max_seq_length}; set it so or give another data.dir"
+            )
+        if batch_size % host_count:
+            raise UserError(f"a batch of {batch_size} does not divide over {host_count} hosts")
+        if data.next_sentence == "random" and info.splits[split].documents < 2:
+            raise UserError(
+                f"data.next_sentence='random' needs two documents, the split {split!r} of {directory} has one; "
+                "use 'swap', or raise data.holdout_fraction and prepare anew"
+            )
+        self.num_examples = info.splits[split].segments
+        self.vocab_size = info.vocab_size
+        self._data, self._split, self._seed = data, split, seed
+        self._max_seq_length, self._batch_size = max_seq_length, batch_size
+        self._rows = slice(batch_size // host_count * host_index, batch_size // host_count * (host_index + 1))
+        self._dtype = info.dtype
+        self._records = array_record_data_source.ArrayRecordDataSource(
+            [os.path.join(directory, name) for name in info.splits[split].files]
+        )
+        self._is_word_start = load_tokenizer(os.path.join(directory, TOKENIZER_FILE)).is_word_start
+
+    def __len__(self) -> int:
+        """Batches of one epoch; the last one is not full, if B does not divide it."""
+        return -(-self.num_examples // self._batch_size)
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """This host's rows of batch number `step`, fields as in `core.batch.pretrain_spec`."""
+        if step < 0 or (self._split == "heldout" and step >= len(self)):
+            raise IndexError(step)
+        places = step * self._batch_size + np.arange(self._batch_size)[self._rows]
+        spec = pretrain_spec(len(places), self._max_seq_length, self._data.max_predictions_per_seq)
+        batch = {name: np.empty(field.shape, field.dtype) for name, field in spec.items()}
+        epochs, indices = np.divmod(places, self.num_examples)
+        if self._split == "heldout":
+            real = int((epochs == 0).sum())
+            numbers = indices[:real]
+        else:
+            real = len(places)
+            numbers = self._shuffled(epochs, indices)
+        segments = self._segments(numbers)
+        rngs = [self._rng(*key) for key in zip(epochs.tolist(), indices.tolist(), strict=True)][:real]
+        others = self._others(segments, rngs) if self._data.next_sentence == "random" else [None] * real
+        views = _views(batch)
+        for row, (segment, rng, other) in enumerate(zip(segments, rngs, others, strict=True)):
+            rows = {name: field[row] for name, field in views.items()}
+            write_example(rows, segment, rng, self._data, self.vocab_size, self._is_word_start, other)
+        for row in range(real, len(places)):
+            write_filler({name: field[row] for name, field in views.items()})
+        return batch
+
+    def segment(self, index: int) -> Segment:
+        """The segment number `index` of the split, in the order of the corpus, to be shown."""
+        return self._segments(np.array([index]))[0]
+
+    def _segments(self, numbers: np.ndarray) -> list[Segment]:
+        records = self._records.__getitems__(numbers.tolist())
+        return [Segment.from_bytes(record, self._dtype) for record in records]
+
+    def _shuffled(self, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        numbers = np.empty_like(indices)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            numbers[here] = permute(indices[here], self.num_examples, self._seed, int(epoch))
+        return numbers
+
+    def _rng(self, epoch: int, index: int) -> np.random.Generator:
+        """Philox is keyed, not seeded: any two different keys give independent streams."""
+        key = np.array([_STREAMS[self._split] << 32 | self._seed, epoch << 40 | index], np.uint64)
+        return np.random.Generator(np.random.Philox(key=key))
+
+    def _others(self, segments: list[Segment], rngs: list[np.random.Generator]) -> list[Segment | None]:
+        """For each segment a random one of another document."""
+        found: list[Segment | None] = [None] * len(segments)
+        missing = list(range(len(segments)))
+        while missing:
+            numbers = np.array([rngs[row].integers(self.num_examples) for row in missing])
+            for row, candidate in zip(missing, self._segments(numbers), strict=True):
+                if candidate.document != segments[row].document:
+                    found[row] = candidate
+            missing = [row for row in missing if found[row] is None]
+        return found
+
+
+def _views(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The fields, with one dimension more where a row would be a scalar and could not be written to."""
+    return {name: field if field.ndim > 1 else field[:, None] for name, field in batch.items()}
+
+
+def iterate(
+    batches: PretrainBatches, start_step: int, stop_step: int, num_workers: int = 0
+) -> Iterator[dict[str, np.ndarray]]:
+    """Yields the batches [start_step, stop_step), made ahead of time.
+
+    Args:
+        batches: of one split.
+        start_step: first batch.
+        stop_step: the one after the last.
+        num_workers: processes that make them; 0: a thread of this one. The batches are the same.
+
+    Raises:
+        Exception: whatever a worker raised; a worker that died ends the iteration with an error too.
+    """
+    steps = grain.MapDataset.range(start_step, stop_step).map(batches.__getitem__)
+    if num_workers:
+        options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+        dataset = steps.to_iter_dataset(options).mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=num_workers, per_worker_buffer_size=2)
+        )
+    else:
+        dataset = steps.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=_READ_AHEAD))
+    return iter(dataset)

@@ -1,0 +1,198 @@
+"""SentencePiece tokenizers with the original's special pieces, loaded or trained.
+
+Trained ones normalise as the original's 32,000-piece model does: NFKC with tidied whitespace
+("nmt_nfkc"), case kept.
+"""
+
+import functools
+import hashlib
+import io
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+import sentencepiece
+
+from fnet_jax.core.batch import NUM_SPECIAL_IDS, PAD_ID, SPECIAL_PIECES
+from fnet_jax.core.errors import UserError
+from fnet_jax.data.text import paragraphs
+
+_TRAINING_BYTES = 64 << 20  # text is taken from all over the corpus up to this much
+_MAX_SENTENCE_BYTES = 16_384
+# Of the trainer; the result of unigram depends on it, so it is a constant and not the machine's.
+_TRAINING_THREADS = 4
+
+
+class Tokenizer:
+    """A SentencePiece model whose first ids are `SPECIAL_PIECES`.
+
+    Attributes:
+        model: the bytes of the .model file.
+        sha256: of these bytes.
+        vocab_size: V.
+    """
+
+    def __init__(self, model: bytes) -> None:
+        """Takes a checked model; use `load_tokenizer`."""
+        self.model = model
+        self.sha256 = hashlib.sha256(model).hexdigest()
+        self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self.vocab_size: int = self._processor.vocab_size()
+
+    def __reduce__(self):
+        """Travels to other processes as the model's bytes."""
+        return Tokenizer, (self.model,)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of the pieces of `text`, nothing added."""
+        return self._processor.encode(text)
+
+    def encode_batch(self, texts: Sequence[str], num_threads: int = 1) -> list[list[int]]:
+        """`encode` of several texts."""
+        return self._processor.encode(list(texts), num_threads=num_threads)
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of the pieces; special ones vanish, except those that are plain text to SentencePiece."""
+        return self._processor.decode([int(i) for i in ids])
+
+    def id_to_piece(self, piece_id: int) -> str:
+        """The piece as SentencePiece writes it, "▁" standing for a space."""
+        return self._processor.id_to_piece(int(piece_id))
+
+    @functools.cached_property
+    def is_word_start(self) -> np.ndarray:
+        """bool[V]: whether the piece begins a word, that is, what stands between spaces.
+
+        Special pieces stand for themselves and count as beginnings.
+        """
+        starts_V = np.array([self.id_to_piece(i).startswith("▁") for i in range(self.vocab_size)])
+        starts_V[:NUM_SPECIAL_IDS] = True
+        return starts_V
+
+
+def load_tokenizer(path: str) -> Tokenizer:
+    """Loads a SentencePiece model.
+
+    Raises:
+        UserError: if the file is missing, is no such model, or places the special pieces elsewhere.
+    """
+    try:
+        with open(os.path.expanduser(path), "rb") as file:
+            model = file.read()
+        tokenizer = Tokenizer(model)
+    except OSError as error:
+        raise UserError(f"data.tokenizer={path!r} cannot be read ({error.strerror})") from error
+    except RuntimeError as error:
+        raise UserError(f"data.tokenizer={path!r} is no SentencePiece model") from error
+    found = [tokenizer.id_to_piece(i) for i in range(min(NUM_SPECIAL_IDS, tokenizer.vocab_size))]
+    if (
+        found[0] != SPECIAL_PIECES[0]
+        or tuple(found[PAD_ID:]) != SPECIAL_PIECES[PAD_ID:]
+        or not _bos_eos(tokenizer)
+    ):
+        raise UserError(
+            f"data.tokenizer={path!r} has the first pieces {' '.join(found)}; needed are {' '.join(SPECIAL_PIECES)}, "
+            "which python -m fnet_jax.tools.train_tokenizer gives"
+        )
+    return tokenizer
+
+
+def _bos_eos(tokenizer: Tokenizer) -> bool:
+    processor = tokenizer._processor
+    return (processor.unk_id(), processor.bos_id(), processor.eos_id(), processor.pad_id()) == (
+        0,
+        1,
+        2,
+        PAD_ID,
+    )
+
+
+def train_tokenizer(
+    lines: Iterable[str], path: str, vocab_size: int, algorithm: Literal["bpe", "unigram"] = "bpe"
+) -> Tokenizer:
+    """Trains a model with the original's special ids; the same lines give the same bytes.
+
+    Args:
+        lines: paragraphs or sentences; `training_lines` gives those of a corpus.
+        path: of the .model file, written at once or not at all.
+        vocab_size: V, the special pieces included.
+        algorithm: as the original, "bpe", or "unigram".
+
+    Raises:
+        UserError: if the corpus cannot fill the vocabulary, or the file cannot be written.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(lines),
+            model_writer=model,
+            model_type=algorithm,
+            vocab_size=vocab_size,
+            unk_piece=SPECIAL_PIECES[0],
+            pad_piece=SPECIAL_PIECES[PAD_ID],
+            unk_id=0,
+            bos_id=1,
+            eos_id=2,
+            pad_id=PAD_ID,
+            user_defined_symbols=list(SPECIAL_PIECES[PAD_ID + 1 :]),
+            normalization_rule_name="nmt_nfkc",
+            max_sentence_length=_MAX_SENTENCE_BYTES,
+            num_threads=_TRAINING_THREADS,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise UserError(_explain(str(error), vocab_size)) from error
+    tokenizer = Tokenizer(model.getvalue())
+    if tokenizer.vocab_size != vocab_size:
+        raise UserError(_too_large(vocab_size, tokenizer.vocab_size))
+    temporary = f"{path}.tmp-{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(tokenizer.model)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"the tokenizer cannot be written to {path} ({error.strerror})") from error
+    return tokenizer
+
+
+def _explain(message: str, vocab_size: int) -> str:
+    """SentencePiece's complaint in a sentence."""
+    if match := re.search(r"value <= (\d+)", message):
+        return _too_large(vocab_size, int(match[1]))
+    if match := re.search(r"required_chars\. \d+ vs (\d+)", message):
+        return (
+            f"data.tokenizer_pieces={vocab_size} is too small: the characters of the corpus alone need {match[1]}; "
+            f"use at least {int(match[1]) + 100}"
+        )
+    if "sentences_.empty()" in message:
+        return "data.corpus holds no text to train a tokenizer on; check data.corpus and data.text_field"
+    return f"the tokenizer could not be trained with data.tokenizer_pieces={vocab_size} ({message})"
+
+
+def _too_large(vocab_size: int, largest: int) -> str:
+    return (
+        f"data.tokenizer_pieces={vocab_size} is too large for this corpus, which can fill {largest}; "
+        f"use at most {largest}"
+    )
+
+
+def training_lines(shards: Sequence[Iterable[object]], max_bytes: int = _TRAINING_BYTES) -> Iterable[str]:
+    """Lines to train on: the beginning of every shard, up to `max_bytes` in all.
+
+    Args:
+        shards: yield documents; whatever is no text is passed over.
+        max_bytes: of UTF-8 text, shared out equally.
+    """
+    for shard in shards:
+        room = max(max_bytes // len(shards), 1)
+        for document in shard:
+            if not isinstance(document, str):
+                continue
+            for line in paragraphs(document):
+                yield line
+                room -= len(line)
+            if room <= 0:
+                break
