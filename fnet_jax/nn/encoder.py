@@ -179,7 +179,7 @@ def _stack(config: ModelConfig, count: int) -> type[Block]:
         block = nn.remat(Block, prevent_cse=False, static_argnums=(3,))
     return nn.scan(
         block,
-        variable_axes={"params": 0, "constants": 0},
+        variable_axes={"params": 0, "constants": 0, "intermediates": 0},
         split_rngs={"params": True, "dropout": True},
         in_axes=(nn.broadcast, nn.broadcast),
         length=count,

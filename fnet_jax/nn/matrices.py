@@ -7,11 +7,12 @@ is large; `j·k mod n` in integers is exact.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # The largest n with (n−1)² < 2^32, so that j·k is exact in uint32.
 MAX_EXACT_SIZE = 65_536
 
-# A Paley factor is dense: a larger one would cost more than its entries ±1 are worth.
+# A Paley factor is dense and a constant of the program: a larger one would cost more than it is worth.
 _MAX_PALEY_ORDER = 512
 
 
@@ -87,10 +88,11 @@ def _paley(p: int) -> jax.Array:
     all rows but the first negated, then row i exchanged with row −i mod p. Because χ(−1) = −1 the
     inner part becomes χ(i + j) − [i + j = 0 mod p]: a function of i + j alone, hence symmetric.
     """
-    i = jnp.arange(p, dtype=jnp.uint32)
-    chi = jnp.full(p, -1).at[i * i % jnp.uint32(p)].set(1)
-    chi = chi.at[0].set(-1)  # χ(0) − 1
-    return jnp.pad(chi[(i[:, None] + i[None, :]) % jnp.uint32(p)], ((1, 0), (1, 0)), constant_values=1)
+    i = np.arange(p)
+    chi = np.full(p, -1)
+    chi[i * i % p] = 1
+    chi[0] = -1  # χ(0) − 1
+    return jnp.asarray(np.pad(chi[np.add.outer(i, i) % p], ((1, 0), (1, 0)), constant_values=1))
 
 
 def _is_prime(p: int) -> bool:

@@ -1,0 +1,221 @@
+"""Layer layouts and runs; scanned layers against layers applied one by one; remat, dtypes, inits."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnet_jax.core.config import ModelConfig
+from fnet_jax.core.mesh import path_str
+from fnet_jax.nn.encoder import Block, Encoder, LayerNorm, layer_mixers, layer_runs
+from tests.nn import reference
+
+LAYOUTS = ("bottom", "middle", "mixed", "top")
+HYBRID = dict(num_layers=3, num_attention_layers=1, attention_layout="top")
+
+
+@functools.cache
+def build(config: ModelConfig):
+    batch = reference.tiny_batch(config, batch_size=3)
+    ids, types = batch["input_ids"], batch["type_ids"]
+    encoder = Encoder(config)
+    return encoder, jax.jit(encoder.init, static_argnums=3)(jax.random.key(0), ids, types, True), ids, types
+
+
+def attention_layers(layout, layers, k):
+    config = reference.tiny_config(num_layers=layers, num_attention_layers=k, attention_layout=layout)
+    return [i for i, mixer in enumerate(layer_mixers(config)) if mixer == "attention"]
+
+
+def original_attention_layers(layout, layers, k):
+    """The rules of the original code; its `mixed` divides by zero for k = 0."""
+    rule = {
+        "bottom": lambda i: i < k,
+        "middle": lambda i: layers - k <= 2 * i < layers + k,
+        "mixed": lambda i: i % (layers // k) == 0,
+        "top": lambda i: i >= layers - k,
+    }[layout]
+    return [i for i in range(layers) if rule(i)] if k else []
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layers", [1, 2, 5, 12, 24])
+def test_layouts_have_exactly_k_layers_and_the_originals_places(layout, layers):
+    for k in range(layers + 1):
+        places = attention_layers(layout, layers, k)
+        assert len(places) == k
+        original = original_attention_layers(layout, layers, k)
+        if len(original) == k:
+            assert places == original
+        else:
+            assert layout == "mixed"
+            assert layers % k != 0
+
+
+def test_mixed_is_even():
+    for k in range(1, 25):
+        gaps = np.diff([*attention_layers("mixed", 24, k), 24])
+        assert gaps.max() - gaps.min() <= 1
+
+
+@pytest.mark.parametrize("k", [-1, 3])
+def test_impossible_number_of_attention_layers(k):
+    with pytest.raises(ValueError, match=f"num_attention_layers={k} is not within 0 … num_layers=2"):
+        layer_mixers(reference.tiny_config(num_attention_layers=k))
+
+
+def test_runs():
+    middle = dict(num_layers=5, num_attention_layers=2, attention_layout="middle")
+    assert layer_runs(reference.tiny_config(**middle)) == [
+        (0, 2, "fourier"),
+        (2, 2, "attention"),
+        (4, 1, "fourier"),
+    ]
+    assert layer_runs(reference.tiny_config(mixer="attention", **middle)) == [(0, 5, "attention")]
+
+
+@pytest.mark.parametrize("mixer", ["fourier", "random"])
+def test_scanned_layers_equal_layers_one_by_one(mixer):
+    config = reference.tiny_config(mixer=mixer, **HYBRID)
+    encoder, variables, ids, types = build(config)
+    sequence, _ = encoder.apply(variables, ids, types, True)
+
+    x = encoder.apply(variables, ids, types, True, method=lambda m, *args: m.embedder(*args))
+    for first, count, name in layer_runs(config):
+        for i in range(count):
+            layer = {
+                collection: jax.tree.map(lambda leaf, i=i: leaf[i], tree[f"layers_{first}"])
+                for collection, tree in variables.items()
+                if f"layers_{first}" in tree
+            }
+            x, _ = Block(config, name).apply(layer, x, ids != 3, True)
+    np.testing.assert_allclose(sequence, x, atol=2e-6)
+
+
+def test_layers_of_a_run_are_initialised_differently():
+    _, variables, _, _ = build(reference.tiny_config(mixer="random"))
+    run = {**variables["params"]["layers_0"], **variables["constants"]["layers_0"]}
+    for kernel in (run["feed_forward"]["output"]["kernel"], run["random"]["seq_kernel"]):
+        assert kernel.shape[0] == 2
+        assert np.any(kernel[0] != kernel[1])
+
+
+def test_layers_of_a_run_draw_different_dropout():
+    config = reference.tiny_config(mixer="ff_only", dropout_rate=0.5, d_model=64)
+    encoder, variables, ids, types = build(config)
+    _, state = encoder.apply(
+        variables,
+        ids,
+        types,
+        False,
+        rngs={"dropout": jax.random.key(0)},
+        capture_intermediates=lambda module, _: module.name == "feed_forward",
+        mutable=["intermediates"],
+    )
+    (outputs,) = state["intermediates"]["layers_0"]["feed_forward"]["__call__"]
+    dropped = np.asarray(outputs) == 0
+    assert 0.4 < dropped.mean() < 0.6
+    assert np.any(dropped[0] != dropped[1])
+
+
+def test_remat_changes_neither_values_nor_gradients():
+    config = reference.tiny_config(dropout_rate=0.3, mixing_dropout_rate=0.3, **HYBRID)
+    encoder, variables, ids, types = build(config)
+    again = Encoder(dataclasses.replace(config, remat=True))
+    rngs = {"dropout": jax.random.key(3)}
+
+    def value_and_grad(encoder):
+        def loss(params):
+            sequence, pooled = encoder.apply({"params": params}, ids, types, False, rngs=rngs)
+            return jnp.sum(jnp.sin(sequence)) + jnp.sum(pooled)
+
+        traced = jax.jit(jax.value_and_grad(loss)).trace(variables["params"])
+        return traced.lower().compile()(variables["params"]), str(traced.jaxpr)
+
+    (plain, plain_jaxpr), (remat, remat_jaxpr) = map(value_and_grad, (encoder, again))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), plain, remat)
+    assert "prevent_cse" in remat_jaxpr
+    assert "prevent_cse" not in plain_jaxpr
+
+
+@pytest.mark.parametrize("mixer", ["fourier", "attention"])
+def test_what_stands_in_padding(mixer):
+    """Type ids under padding reach the other tokens through Fourier mixing, not through attention."""
+    encoder, variables, ids, types = build(reference.tiny_config(mixer=mixer))
+    token = ids != 3
+    assert not token.all()
+    a, b = (
+        np.asarray(encoder.apply(variables, ids, types, True)[0])[token]
+        for types in (types, np.where(token, types, 2))
+    )
+    if mixer == "attention":
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    else:
+        assert np.abs(a - b).max() > 1e-3
+
+
+def test_padding_is_mixed_as_the_original_does():
+    """Cutting padding off changes a Fourier encoder's result and not an attention encoder's."""
+    for mixer, same in (("fourier", False), ("attention", True)):
+        encoder, variables, ids, types = build(reference.tiny_config(mixer=mixer))
+        ids = np.where(np.arange(12) < 8, np.maximum(ids, 4), 3)
+        long, short = (encoder.apply(variables, ids[:, :n], types[:, :n], True)[0][:, :8] for n in (12, 8))
+        assert (np.abs(long - short).max() < 1e-5) == same
+
+
+def test_bfloat16_computes_in_bfloat16_with_float32_params():
+    config = reference.tiny_config(dtype="bfloat16", **HYBRID)
+    encoder, variables, ids, types = build(config)
+    assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {jnp.dtype(jnp.float32)}
+    (sequence, pooled), state = encoder.apply(
+        variables,
+        ids,
+        types,
+        True,
+        capture_intermediates=lambda module, _: not isinstance(module, LayerNorm),  # inside: float32
+        mutable=["intermediates"],
+    )
+    assert sequence.dtype == pooled.dtype == jnp.bfloat16
+    paths = {path_str(path): leaf.dtype for path, leaf in jax.tree_util.tree_leaves_with_path(state)}
+    assert "intermediates/layers_0/feed_forward/intermediate/__call__/0" in paths
+    assert set(paths.values()) == {jnp.dtype(jnp.bfloat16)}
+
+
+def test_layer_norm_statistics_are_float32():
+    """256 + {0, 1, 2, 3} has a variance that bfloat16, with steps of 2 up there, would get wrong."""
+    x = jnp.asarray([[256.0, 258.0, 260.0, 262.0] * 64], jnp.bfloat16)
+    y, _ = LayerNorm(output_dtype="float32").init_with_output(jax.random.key(0), x)
+    expected = (np.array([0, 2, 4, 6]) - 3) / np.sqrt(5)
+    np.testing.assert_allclose(y[0, :4], expected, rtol=1e-3)
+
+
+def test_input_longer_than_the_position_table():
+    encoder, variables, ids, types = build(reference.tiny_config())
+    longer = [np.concatenate([a, a], axis=1) for a in (ids, types)]
+    with pytest.raises(ValueError, match="24 positions, max_seq_length is 12"):
+        encoder.apply(variables, *longer, True)
+
+
+def test_initialisation():
+    """Standard deviations of the original, and zeros where it has zeros."""
+    config = reference.tiny_config(
+        d_model=96, d_emb=64, d_ff=256, vocab_size=64, max_seq_length=64, num_attention_layers=1
+    )
+    _, variables, _, _ = build(config)
+    params = variables["params"]
+    normal = [
+        *(params["embedder"][table]["embedding"] for table in ("word", "position", "type")),
+        params["pooler"]["kernel"],
+    ]
+    zero = [params["pooler"]["bias"], params["embedder"]["hidden_mapping_in"]["bias"]]
+    for first in (0, 1):
+        feed_forward = params[f"layers_{first}"]["feed_forward"]
+        normal += [*feed_forward["intermediate"].values(), feed_forward["output"]["kernel"]]
+        zero += [feed_forward["output"]["bias"]]
+    for leaf in normal:
+        np.testing.assert_allclose(leaf.std(), 0.02, rtol=0.15)
+    assert not any(np.any(leaf) for leaf in zero)
+    np.testing.assert_allclose(params["embedder"]["hidden_mapping_in"]["kernel"].std(), 64**-0.5, rtol=0.05)

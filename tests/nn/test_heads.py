@@ -1,0 +1,163 @@
+"""The whole pretraining model against float64 NumPy; parameter counts; sharding."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnet_jax.core.mesh import batch_sharding, create_mesh, param_shardings, path_str, replicated
+from fnet_jax.nn.encoder import layer_runs
+from fnet_jax.nn.heads import PretrainModel, param_count
+from fnet_jax.nn.losses import pretrain_loss, pretrain_normalizers, pretrain_sums
+from tests.nn import reference
+
+INPUTS = ("input_ids", "type_ids", "masked_lm_positions")
+HYBRID = dict(num_layers=3, num_attention_layers=1, attention_layout="top")
+BASE = dict(num_layers=12, d_model=768, d_emb=768, d_ff=3072, num_heads=12)
+LARGE = dict(num_layers=24, d_model=1024, d_emb=1024, d_ff=4096, num_heads=16)
+
+
+def build(config, batch_size=4):
+    batch = reference.tiny_batch(config, batch_size)
+    model = PretrainModel(config)
+    init = jax.jit(model.init, static_argnums=4)
+    return model, stir(init(jax.random.key(0), *(batch[name] for name in INPUTS), True)), batch
+
+
+def stir(variables):
+    """Moves every parameter off its initial value, so that a scale of 1 or a bias of 0 is put to work."""
+    rng = np.random.default_rng(5)
+    return jax.tree.map(
+        lambda leaf: np.asarray(leaf) + rng.normal(0, 0.1, leaf.shape).astype("f4"), variables
+    )
+
+
+def layers_of(config, variables):
+    """(mixer, its variables, params of its block) of each layer, for the reference."""
+    layers = []
+    for first, count, mixer in layer_runs(config):
+        for i in range(count):
+            params, constants = (
+                jax.tree.map(
+                    lambda leaf, i=i: np.asarray(leaf[i], np.float64),
+                    variables.get(collection, {}).get("encoder", {}).get(f"layers_{first}", {}),
+                )
+                for collection in ("params", "constants")
+            )
+            layers.append((mixer, {**params, **constants}.get(mixer), params))
+    return layers
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        dict(mixer="fourier", fourier_impl="fft"),
+        dict(mixer="fourier", fourier_impl="dft"),
+        dict(mixer="hadamard"),
+        dict(mixer="linear", **HYBRID),
+        dict(mixer="random"),
+    ],
+    ids=lambda overrides: "-".join(str(value) for value in overrides.values()),
+)
+def test_logits_match_float64(overrides):
+    config = reference.tiny_config(**overrides)
+    model, variables, batch = build(config)
+    logits = jax.jit(model.apply, static_argnums=4)(variables, *(batch[name] for name in INPUTS), True)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+    expected = reference.pretrain_logits(layers_of(config, variables), params, batch)
+    for actual, wanted in zip(logits, expected, strict=True):
+        assert actual.dtype == jnp.float32
+        assert reference.relative_errors(actual, wanted)[1] < 2e-5
+
+
+def test_bfloat16_logits_are_float32_and_near():
+    config = reference.tiny_config(dtype="bfloat16", **HYBRID)
+    model, variables, batch = build(config)
+    logits = jax.jit(model.apply, static_argnums=4)(variables, *(batch[name] for name in INPUTS), True)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
+    expected = reference.pretrain_logits(layers_of(config, variables), params, batch)
+    for actual, wanted in zip(logits, expected, strict=True):
+        assert actual.dtype == jnp.float32
+        assert reference.relative_errors(actual, wanted)[0] < 2e-2
+    # Had they been rounded to bfloat16, the lower 16 bits would all be zero.
+    assert np.any(np.asarray(logits.masked_lm_BPV).view(np.uint32) & 0xFFFF)
+
+
+@pytest.mark.parametrize(
+    ("size", "encoder", "with_heads"),
+    [(BASE, 82_861_056, 83_486_722), (LARGE, 236_945_408, 238_031_106)],
+    ids=["base", "large"],
+)
+def test_parameter_counts_of_the_published_models(size, encoder, with_heads):
+    params = shapes(reference.tiny_config(max_seq_length=512, vocab_size=32_000, **size))["params"]
+    assert param_count(params["encoder"]) == encoder
+    assert param_count(params) == with_heads
+
+
+@pytest.mark.parametrize("mixer", ["fourier", "linear", "random", "attention"])
+def test_every_param_of_the_model_has_a_sharding_rule(mixer):
+    variables = shapes(reference.tiny_config(mixer=mixer, **HYBRID))
+    for collection in variables.values():
+        param_shardings(create_mesh(), collection)
+
+
+def test_names_of_the_original():
+    params = shapes(reference.tiny_config())["params"]
+    paths = {path_str(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    assert paths == {
+        "encoder/embedder/word/embedding": (30, 6),
+        "encoder/embedder/position/embedding": (12, 6),
+        "encoder/embedder/type/embedding": (4, 6),
+        "encoder/embedder/layer_norm/scale": (6,),
+        "encoder/embedder/layer_norm/bias": (6,),
+        "encoder/embedder/hidden_mapping_in/kernel": (6, 8),
+        "encoder/embedder/hidden_mapping_in/bias": (8,),
+        "encoder/layers_0/mixing_layer_norm/scale": (2, 8),
+        "encoder/layers_0/mixing_layer_norm/bias": (2, 8),
+        "encoder/layers_0/feed_forward/intermediate/kernel": (2, 8, 20),
+        "encoder/layers_0/feed_forward/intermediate/bias": (2, 20),
+        "encoder/layers_0/feed_forward/output/kernel": (2, 20, 8),
+        "encoder/layers_0/feed_forward/output/bias": (2, 8),
+        "encoder/layers_0/output_layer_norm/scale": (2, 8),
+        "encoder/layers_0/output_layer_norm/bias": (2, 8),
+        "encoder/pooler/kernel": (8, 8),
+        "encoder/pooler/bias": (8,),
+        "predictions_dense/kernel": (8, 6),
+        "predictions_dense/bias": (6,),
+        "predictions_layer_norm/scale": (6,),
+        "predictions_layer_norm/bias": (6,),
+        "predictions_output/output_bias": (30,),
+        "classification/output_kernel": (2, 8),
+        "classification/output_bias": (2,),
+    }
+
+
+@pytest.mark.parametrize("overrides", [dict(fourier_impl="fft"), dict(mixer="linear", **HYBRID)], ids=str)
+def test_sharded_gradient_equals_whole_and_gathers_nothing(overrides):
+    """Batch over 8 devices: only sums over examples cross them, so all-reduce is the only collective."""
+    config = reference.tiny_config(**overrides)
+    model, variables, batch = build(config, batch_size=16)
+
+    def loss(params, batch):
+        logits = model.apply({**variables, "params": params}, *(batch[name] for name in INPUTS), True)
+        return pretrain_loss(pretrain_sums(logits, batch), pretrain_normalizers(batch))
+
+    expected = jax.jit(jax.value_and_grad(loss))(variables["params"], batch)
+    mesh = create_mesh()
+    with jax.set_mesh(mesh):
+        params = jax.device_put(variables["params"], replicated(mesh))
+        batch = jax.device_put(batch, batch_sharding(mesh))
+        step = jax.jit(jax.value_and_grad(loss), out_shardings=replicated(mesh))
+        compiled = step.lower(params, batch).compile()
+        actual = compiled(params, batch)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5), actual, expected)
+    pattern = r"(all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?\("
+    assert set(re.findall(pattern, compiled.as_text())) == {"all-reduce"}
+
+
+def shapes(config):
+    batch = reference.tiny_batch(config, batch_size=1)
+    init = PretrainModel(config).init
+    return jax.eval_shape(lambda: init(jax.random.key(0), *(batch[name] for name in INPUTS), True))

@@ -1,0 +1,225 @@
+"""The transforms against float64 NumPy and SciPy: values, gradients, dtypes, sharding, compiled form."""
+
+import functools
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+
+from fnet_jax.core.mesh import batch_sharding, create_mesh
+from fnet_jax.nn import matrices, transforms
+from tests.nn import reference
+
+TRANSFORMS = {
+    "fourier-fft": (functools.partial(transforms.fourier, impl="fft"), reference.fourier),
+    "fourier-dft": (functools.partial(transforms.fourier, impl="dft"), reference.fourier),
+    "hartley-fft": (functools.partial(transforms.hartley, impl="fft"), reference.hartley),
+    "hartley-dft": (functools.partial(transforms.hartley, impl="dft"), reference.hartley),
+    "dct": (transforms.dct, reference.dct),
+    "hadamard": (transforms.hadamard, reference.hadamard),
+}
+SYMMETRIC = [name for name in TRANSFORMS if name != "dct"]
+SHAPES = [(2, 8, 12), (3, 5, 7), (1, 1, 1), (2, 16, 6), (2, 9, 40), (2, 2, 3)]
+
+each_transform = pytest.mark.parametrize("name", TRANSFORMS)
+
+
+def gaussian(shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@each_transform
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_value_and_gradient_match_float64(name, shape):
+    fn, expected = TRANSFORMS[name]
+    x, g = gaussian(shape), gaussian(shape, seed=1)
+    y, vjp = jax.vjp(fn, x)
+    assert y.dtype == jnp.float32
+    np.testing.assert_array_less(reference.relative_errors(y, expected(x.astype(np.float64)))[1], 2e-6)
+    adjoint = reference.adjoint(expected, g.astype(np.float64))
+    np.testing.assert_array_less(reference.relative_errors(vjp(g)[0], adjoint)[1], 2e-6)
+
+
+@each_transform
+def test_paper_length_in_float32(name):
+    fn, expected = TRANSFORMS[name]
+    if name.startswith("hartley"):  # the direct sum is too large here; NumPy's FFT says the same
+
+        def expected(x):
+            f = np.fft.fft2(x)
+            return f.real - f.imag
+
+    x = gaussian((1, 512, 24))
+    assert reference.relative_errors(fn(x), expected(x.astype(np.float64)))[1] < 1e-5
+
+
+@each_transform
+def test_float64_is_exact_to_float64(name):
+    fn, expected = TRANSFORMS[name]
+    x = gaussian((2, 12, 10)).astype(np.float64)
+    with jax.enable_x64(True):
+        y = fn(jnp.asarray(x))
+        assert y.dtype == jnp.float64
+        assert reference.relative_errors(y, expected(x))[1] < 1e-13
+
+
+@each_transform
+def test_bfloat16(name):
+    """bfloat16 keeps 8 bits: a rounding is 1.1e-3 RMS; there are one (fft) to about six (hadamard)."""
+    fn, expected = TRANSFORMS[name]
+    x = jnp.asarray(gaussian((2, 48, 40)), jnp.bfloat16)
+    y, vjp = jax.vjp(fn, x)
+    assert y.dtype == jnp.bfloat16
+    assert vjp(y)[0].dtype == jnp.bfloat16
+    rms, _ = reference.relative_errors(y, expected(np.asarray(x, np.float64)))
+    assert rms < (1.8e-3 if name.endswith("fft") else 4e-3)
+
+
+def test_bfloat16_products_add_in_float32():
+    """The sum of 2048 equal terms stops growing at 256 terms when it is itself a bfloat16."""
+    x = jnp.ones((1, 2048, 1), jnp.bfloat16)
+    assert float(transforms.fourier(x, "dft")[0, 0, 0]) == 2048
+    assert float(transforms.hadamard(x)[0, 0, 0]) == 2048
+
+
+@pytest.mark.parametrize("name", SYMMETRIC)
+def test_backward_pass_saves_nothing(name):
+    fn, _ = TRANSFORMS[name]
+    _, vjp = jax.vjp(fn, gaussian((2, 8, 12)))
+    assert not jax.tree.leaves(vjp)
+
+
+@pytest.mark.parametrize("name", SYMMETRIC)
+def test_gradient_of_gradient(name):
+    fn, expected = TRANSFORMS[name]
+    x = gaussian((1, 4, 6))
+    hessian_x = jax.grad(lambda x: jnp.sum(jax.grad(lambda x: jnp.sum(fn(x) ** 2) / 2)(x) * x) / 2)(x)
+    twice = expected(expected(x.astype(np.float64)))
+    assert reference.relative_errors(hessian_x, twice)[1] < 5e-6
+
+
+@each_transform
+def test_sharded_batch_needs_no_communication(name):
+    fn, expected = TRANSFORMS[name]
+    mesh = create_mesh()
+    x = gaussian((16, 8, 12))
+    with jax.set_mesh(mesh):
+        x_BLD = jax.device_put(x, batch_sharding(mesh))
+        eager = fn(x_BLD)
+        compiled = jax.jit(jax.value_and_grad(lambda x: jnp.sum(fn(x) ** 2) / 2)).lower(x_BLD).compile()
+        _, gradient = compiled(x_BLD)
+    assert eager.sharding.is_equivalent_to(batch_sharding(mesh), 3)
+    assert gradient.sharding.is_equivalent_to(batch_sharding(mesh), 3)
+    assert reference.relative_errors(eager, expected(x.astype(np.float64)))[1] < 2e-6
+    adjoint = reference.adjoint(expected, expected(x.astype(np.float64)))
+    assert reference.relative_errors(gradient, adjoint)[1] < 2e-6
+    assert collectives(compiled.as_text()) == {"all-reduce"}  # of the sum, in this test
+
+
+def test_plain_fft_would_communicate():
+    """Why `per_device` is there, and proof that `collectives` sees what it looks for."""
+    mesh = create_mesh()
+    with jax.set_mesh(mesh):
+        x_BLD = jax.device_put(gaussian((16, 8, 12)), batch_sharding(mesh))
+        text = jax.jit(lambda x: jnp.fft.fft2(x).real).lower(x_BLD).compile().as_text()
+    assert "all-gather" in collectives(text)
+
+
+def test_batch_that_does_not_divide_among_devices():
+    x = gaussian((3, 8, 12))
+    with jax.set_mesh(create_mesh()):
+        y = jax.jit(transforms.fourier)(x)
+    assert reference.relative_errors(y, reference.fourier(x.astype(np.float64)))[1] < 2e-6
+
+
+@pytest.mark.parametrize("name", ["fourier-dft", "hartley-dft", "dct", "hadamard"])
+def test_matrices_are_not_stored_in_the_program(name):
+    fn, _ = TRANSFORMS[name]
+    x = jax.ShapeDtypeStruct((1, 64, 96), jnp.float32)
+    assert largest_constant(jax.jit(fn).lower(x).compile().as_text()) <= 12 * 12
+
+
+def test_stored_matrix_would_be_found():
+    matrix = gaussian((64, 64))
+    text = jax.jit(lambda x: x @ matrix).lower(jnp.zeros((64, 64))).compile().as_text()
+    assert largest_constant(text) == 64 * 64
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 8, 128, 12, 24, 20, 72, 6, 10, 5, 7, 49, 96, 768])
+def test_hadamard_matrix(n):
+    """Against the reference, and the three properties promised for every size."""
+    h = np.asarray(transforms.hadamard(jnp.eye(n)[:, None, :]))[:, 0]
+    np.testing.assert_allclose(h, reference.hadamard_matrix(n), atol=2e-5)
+    np.testing.assert_allclose(h, h.T, atol=2e-5)
+    np.testing.assert_allclose(h @ h, n * np.eye(n), atol=2e-5 * n)
+    if n in (1, 2, 4, 8, 128, 12, 24, 20, 72, 96, 768):
+        assert set(np.unique(h)) <= {-1.0, 1.0}
+
+
+def test_hadamard_of_a_power_of_two_is_sylvester():
+    np.testing.assert_array_equal(
+        transforms.hadamard(jnp.eye(256)[:, :, None])[..., 0], scipy.linalg.hadamard(256)
+    )
+
+
+@pytest.mark.parametrize("m", range(1, 64, 2))
+def test_hadamard_factors_multiply_to_the_size(m):
+    for n in (m, 2 * m, 4 * m, 64 * m, 256 * m):
+        factors = jax.eval_shape(lambda n=n: matrices.hadamard_factors(n, jnp.dtype(jnp.float32)))
+        assert np.prod([factor.shape[0] for factor in factors]) == n
+
+
+def test_largest_exact_size():
+    """cos(2πjk/n) for the largest j: j·k is 2^32 − 131071 there, far beyond int32."""
+    n, rows = matrices.MAX_EXACT_SIZE, 2
+    compiled = jax.jit(lambda: matrices.cos_sin(n, jnp.dtype(jnp.float32))[0][-rows:]).lower().compile()
+    assert compiled.memory_analysis().temp_size_in_bytes < 2**24, "computes all rows; do not run it"
+    j, k = np.arange(n - rows, n, dtype=np.int64)[:, None], np.arange(n, dtype=np.int64)[None, :]
+    np.testing.assert_allclose(compiled(), np.cos(2 * np.pi * (j * k % n) / n), atol=1e-6)
+
+
+@pytest.mark.parametrize("fn", [functools.partial(transforms.fourier, impl="dft"), transforms.dct])
+def test_beyond_the_largest_exact_size(fn):
+    with pytest.raises(ValueError, match=r"65537 is too large.*65536"):
+        jax.eval_shape(fn, jax.ShapeDtypeStruct((1, 65_537, 4), jnp.float32))
+
+
+def test_unknown_impl():
+    with pytest.raises(ValueError, match="'fftt' is unknown; use one of auto, fft, dft"):
+        transforms.fourier(jnp.ones((1, 2, 2)), "fftt")
+
+
+@pytest.mark.parametrize(
+    ("backend", "length", "width", "impl"),
+    [
+        ("cpu", 512, 768, "fft"),
+        ("gpu", 512, 768, "fft"),
+        ("tpu", 512, 768, "dft"),
+        ("tpu", 8192, 768, "dft"),
+        ("tpu", 8193, 768, "fft"),
+        ("tpu", 512, 65_537, "fft"),
+        ("abacus", 512, 768, "fft"),
+    ],
+)
+def test_choice_of_impl(backend, length, width, impl):
+    assert transforms.choose_fourier_impl(backend, length, width) == impl
+
+
+@pytest.mark.parametrize(("backend", "impl"), [("cpu", "fft"), ("tpu", "dft")])
+def test_auto_follows_the_choice(monkeypatch, backend, impl):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    x = gaussian((1, 16, 12))
+    np.testing.assert_array_equal(transforms.fourier(x), transforms.fourier(x, impl))
+    assert np.any(transforms.fourier(x) != transforms.fourier(x, {"fft": "dft", "dft": "fft"}[impl]))
+
+
+def collectives(text):
+    return set(re.findall(r"= \S+ (all-gather|all-reduce|all-to-all|collective-permute)(?:-start)?\(", text))
+
+
+def largest_constant(text):
+    shapes = re.findall(r"= \w+\[([\d,]*)\]\S* constant\(", text)
+    return max((int(np.prod([int(n) for n in shape.split(",") if n])) for shape in shapes), default=0)
