@@ -79,6 +79,7 @@ def _shrink(c: ml_collections.ConfigDict) -> None:
     c.model.max_seq_length = 32
     c.data.tokenizer_pieces = 1_000
     c.data.max_predictions_per_seq = 6
+    c.optim.learning_rate = 1e-2
     c.optim.num_warmup_steps = 2
     c.train.train_batch_size = c.train.eval_batch_size = 16
     c.train.num_train_steps = 12

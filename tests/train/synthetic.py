@@ -1,0 +1,80 @@
+"""A small objective and random batches for tests of the step, without any data set."""
+
+import jax
+import ml_collections
+import numpy as np
+
+from configs import pretrain
+from fnet_jax.core import config as config_lib
+from fnet_jax.core.batch import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID, Batch
+from fnet_jax.core.mesh import batch_sharding, create_mesh
+from fnet_jax.train.objective import Pretraining
+from fnet_jax.train.optim import make_optimizer, make_schedule
+from fnet_jax.train.state import TrainState, abstract_state, create_state
+from fnet_jax.train.step import make_train_step
+
+VOCAB = 96
+
+
+def config(**overrides: object) -> config_lib.Config:
+    """The smoke config with a toy vocabulary; keys with `__` for the dot."""
+    c: ml_collections.ConfigDict = pretrain.get_config("smoke")
+    c.model.vocab_size = VOCAB
+    c.model.num_layers = 2
+    c.update_from_flattened_dict({key.replace("__", "."): value for key, value in overrides.items()})
+    return config_lib.parse(c)
+
+
+def random_batch(cfg: config_lib.Config, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """A well-formed batch of random pieces; rows differ in length and in number of predictions."""
+    rng = np.random.default_rng(seed)
+    spec = Pretraining(cfg).batch_spec(batch_size)
+    batch = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in spec.items()}
+    length, predictions = cfg.model.max_seq_length, cfg.data.max_predictions_per_seq
+    batch["input_ids"][:] = PAD_ID
+    for row in range(batch_size):
+        used = int(rng.integers(length // 2, length + 1))
+        ids = rng.integers(NUM_SPECIAL_IDS, VOCAB, used)
+        ids[0], ids[used // 2], ids[-1] = CLS_ID, SEP_ID, SEP_ID
+        count = int(rng.integers(1, predictions + 1))
+        positions = np.sort(rng.choice(np.arange(1, used // 2), count, replace=False))
+        batch["masked_lm_positions"][row, :count] = positions
+        batch["masked_lm_ids"][row, :count] = ids[positions]
+        batch["masked_lm_weights"][row, :count] = 1.0
+        ids[positions] = MASK_ID
+        batch["input_ids"][row, :used] = ids
+        batch["type_ids"][row, used // 2 + 1 : used] = 1
+    batch["next_sentence_labels"][:] = rng.integers(0, 2, batch_size)
+    batch["example_weights"][:] = 1.0
+    return batch
+
+
+class Trainer:
+    """State and step of one config on a mesh."""
+
+    def __init__(self, cfg: config_lib.Config, num_devices: int = 1):
+        self.mesh = create_mesh(devices=jax.devices()[:num_devices])
+        objective = Pretraining(cfg)
+        optimizer = make_optimizer(cfg.optim, cfg.train.num_train_steps)
+        schedule = make_schedule(cfg.optim, cfg.train.num_train_steps)
+        step = make_train_step(objective, optimizer, schedule, cfg.seed, cfg.train.gradient_accum_steps)
+        self.step = jax.jit(step)
+        with jax.set_mesh(self.mesh):
+            abstract = abstract_state(self.mesh, objective, optimizer, cfg.seed)
+            self.state: TrainState = create_state(abstract, objective, optimizer, cfg.seed)
+
+    def put(self, batch: dict[str, np.ndarray]) -> Batch:
+        """The batch on the mesh."""
+        return jax.device_put(batch, batch_sharding(self.mesh))
+
+    def train(self, batch: dict[str, np.ndarray], steps: int = 1) -> dict[str, float]:
+        """Takes steps on the same batch; returns the means of the last one."""
+        with jax.set_mesh(self.mesh):
+            for _ in range(steps):
+                self.state, sums = self.step(self.state, self.put(batch))
+        return {name: float(total) / float(weight) for name, (total, weight) in sums.items()}
+
+    def hlo(self, batch: dict[str, np.ndarray]) -> str:
+        """The compiled step as text."""
+        with jax.set_mesh(self.mesh):
+            return self.step.lower(self.state, self.put(batch)).compile().as_text()
