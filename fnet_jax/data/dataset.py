@@ -51,7 +51,7 @@ class DatasetInfo:
         holdout_fraction: as in the config.
         splits: "train" and "heldout".
         source_tokens: of all documents, before they were cut into segments.
-        broken: records skipped, by reason.
+        skipped: records and documents that gave no segment, by reason.
     """
 
     format_version: int
@@ -65,7 +65,7 @@ class DatasetInfo:
     holdout_fraction: float
     splits: dict[str, SplitInfo]
     source_tokens: int
-    broken: dict[str, int]
+    skipped: dict[str, int]
 
     @property
     def dtype(self) -> np.dtype:

@@ -15,7 +15,7 @@ from array_record.python import array_record_data_source
 from fnet_jax.core.batch import pretrain_spec
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.dataset import TOKENIZER_FILE, load_info
+from fnet_jax.data.dataset import TOKENIZER_FILE, check_info, load_info
 from fnet_jax.data.mlm import write_example, write_filler
 from fnet_jax.data.segments import Segment
 from fnet_jax.data.shuffle import permute
@@ -66,17 +66,13 @@ class PretrainBatches:
                 random pairs are wanted of a single document.
         """
         info = load_info(directory)
-        if info.max_seq_length != max_seq_length:
-            raise UserError(
-                f"data.dir={directory} was prepared with model.max_seq_length={info.max_seq_length}, not "
-                f"{max_seq_length}; set it so or give another data.dir"
-            )
+        check_info(info, directory, max_seq_length)
         if batch_size % host_count:
             raise UserError(f"a batch of {batch_size} does not divide over {host_count} hosts")
         if data.next_sentence == "random" and info.splits[split].documents < 2:
             raise UserError(
-                f"data.next_sentence='random' needs two documents, the split {split!r} of {directory} has one; "
-                "use 'swap', or raise data.holdout_fraction and prepare anew"
+                f"data.next_sentence='random' needs two documents, the split {split!r} of {directory} has "
+                "one; use 'swap', or raise data.holdout_fraction and prepare anew"
             )
         self.num_examples = info.splits[split].segments
         self.vocab_size = info.vocab_size

@@ -46,12 +46,13 @@ _SKIPPED_FOLDERS = {
     "__pycache__",
 }
 
-# A triple-quoted string that follows a colon at the end of a line, or opens the file: docstrings, and
-# hardly anything else. Between may stand comments and blank lines.
+# A triple-quoted string that follows the colon of a header, or opens the file: docstrings, and hardly
+# anything else. Between may stand comments and blank lines.
 _GAP = r"(?:[ \t]*(?:\#[^\n]*)?\n)"
+_HEADER_END = r"""(?:[\w)\]]|->[ ]*(?:"[^"\n]*"|'[^'\n]*'))[ \t]*:[ \t]*(?:\#[^\n]*)?\n"""
 _DOCSTRING = re.compile(
-    rf"""(?:\A\ufeff?{_GAP}*|:[ \t]*(?:\#[^\n]*)?\n{_GAP}*[ \t]+)"""
-    r"""([rRuU]?)(\"\"\"|''')((?:[^\\]|\\.)*?)\2""",
+    rf"""(?:\A\ufeff?{_GAP}*|{_HEADER_END}{_GAP}*[ \t]+)"""
+    r"""([rRuU]?)(\"\"\"|\'\'\')((?:[^\\]|\\.)*?)\2""",
     re.DOTALL,
 )
 

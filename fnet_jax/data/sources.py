@@ -1,51 +1,24 @@
-"""Where documents come from: the embedded corpus, text, JSONL and Parquet files, TFDS data sets.
+"""Where documents come from: the embedded corpus, text, JSONL and Parquet files, TFDS data sets."""
 
-A source is a list of shards. A shard is the unit of parallel and restartable work; iterating it yields
-documents, or `Broken` in place of what cannot be read.
-"""
-
+import contextlib
 import dataclasses
 import functools
 import glob
-import gzip
 import hashlib
 import importlib
-import json
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import pydocs
+from fnet_jax.data.shards import Broken, JsonlShard, ParquetShard, PydocsShard, Shard, TextShard, TfdsShard
 
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".json.gz", ".parquet")  # what is looked for in folders
 
 _MIN_SHARD_BYTES = 8 << 20  # some seconds of work
 _MAX_SHARDS = 512  # about; a very large corpus gets larger shards instead
-_TITLE = re.compile(r"^ ?= [^=\n]+ = ?$", re.MULTILINE)  # first-level heading of WikiText
-
-
-@dataclasses.dataclass(frozen=True)
-class Broken:
-    """A record that cannot be read; `reason` is one of few, to be counted."""
-
-    reason: str
-
-
-class Shard(Protocol):
-    """A part of a corpus: picklable, and the same at every iteration."""
-
-    @property
-    def name(self) -> str:
-        """What a person would call it."""
-
-    @property
-    def size(self) -> int:
-        """Its work in bytes, roughly, for the progress bar."""
-
-    def __iter__(self) -> Iterator[str | Broken]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +36,7 @@ class Source:
     fingerprint: str
 
     def __iter__(self) -> Iterator[str | Broken]:
+        """The documents of all shards."""
         for shard in self.shards:
             yield from shard
 
@@ -89,162 +63,6 @@ def open_source(corpus: str, text_field: str = "text") -> Source:
         facts = [f"{path.name} {path.stat().st_size}" for path in paths]
     facts.append(text_field)
     return Source(corpus, tuple(shards), hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16])
-
-
-@dataclasses.dataclass(frozen=True)
-class PydocsShard:
-    """The docstrings of one library; its name is the label of its documents."""
-
-    name: str
-    size: int = 1 << 20
-
-    def __iter__(self) -> Iterator[str | Broken]:
-        return pydocs.documents(self.name)
-
-
-@dataclasses.dataclass(frozen=True)
-class TextShard:
-    """Text files, a document each; WikiText files, a document per article."""
-
-    paths: tuple[str, ...]
-    size: int
-
-    @property
-    def name(self) -> str:
-        """The first file."""
-        return self.paths[0]
-
-    def __iter__(self) -> Iterator[str | Broken]:
-        for path in self.paths:
-            text = _decode(Path(path).read_bytes())
-            if isinstance(text, Broken):
-                yield text
-                continue
-            starts = [match.start() for match in _TITLE.finditer(text)] or [0]
-            starts[0] = 0
-            for start, stop in zip(starts, [*starts[1:], len(text)], strict=True):
-                yield _nonempty(text[start:stop])
-
-
-@dataclasses.dataclass(frozen=True)
-class JsonlShard:
-    """The lines of a JSONL file that start at a byte in [start, stop); of a gzipped one, all lines."""
-
-    path: str
-    text_field: str
-    start: int
-    stop: int
-
-    @property
-    def name(self) -> str:
-        """The file and where in it."""
-        return f"{self.path}@{self.start}"
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        return self.stop - self.start
-
-    def __iter__(self) -> Iterator[str | Broken]:
-        for line in self._lines():
-            if line.strip():
-                yield self._document(line)
-
-    def _lines(self) -> Iterable[bytes]:
-        if self.path.endswith(".gz"):
-            with gzip.open(self.path) as file:
-                try:
-                    yield from file
-                except (EOFError, gzip.BadGzipFile):
-                    yield b"truncated gzip"  # becomes a broken record
-            return
-        with open(self.path, "rb") as plain:
-            if self.start:
-                plain.seek(self.start - 1)
-                plain.readline()  # the line that the shard before owns
-            while plain.tell() < self.stop and (line := plain.readline()):
-                yield line
-
-    def _document(self, line: bytes) -> str | Broken:
-        text = _decode(line)
-        if isinstance(text, Broken):
-            return text
-        try:
-            record = json.loads(text)
-        except json.JSONDecodeError:
-            return Broken("invalid JSON")
-        return _field(record, self.text_field)
-
-
-@dataclasses.dataclass(frozen=True)
-class ParquetShard:
-    """Row groups [start, stop) of a Parquet file."""
-
-    path: str
-    text_field: str
-    start: int
-    stop: int
-    size: int
-
-    @property
-    def name(self) -> str:
-        """The file and where in it."""
-        return f"{self.path}@{self.start}"
-
-    def __iter__(self) -> Iterator[str | Broken]:
-        import pyarrow.parquet
-
-        with pyarrow.parquet.ParquetFile(self.path) as file:
-            groups = list(range(self.start, self.stop))
-            for batch in file.iter_batches(batch_size=256, row_groups=groups, columns=[self.text_field]):
-                for value in batch.column(0).cast("binary"):
-                    yield _field({self.text_field: value.as_py()}, self.text_field)
-
-
-@dataclasses.dataclass(frozen=True)
-class TfdsShard:
-    """Records [start, stop) of a split of a TFDS data set prepared as ArrayRecord."""
-
-    directory: str
-    split: str
-    text_field: str
-    start: int
-    stop: int
-    size: int
-
-    @property
-    def name(self) -> str:
-        """The data set and where in it."""
-        return f"{self.directory}:{self.split}@{self.start}"
-
-    def __iter__(self) -> Iterator[str | Broken]:
-        import tensorflow_datasets as tfds
-
-        records = tfds.builder_from_directory(self.directory).as_data_source(split=self.split)
-        for index in range(self.start, self.stop):
-            yield _field(records[index], self.text_field)
-
-
-def _decode(data: bytes) -> str | Broken:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return Broken("invalid UTF-8")
-
-
-def _nonempty(text: str) -> str | Broken:
-    return text if text.strip() else Broken("empty")
-
-
-def _field(record: Any, name: str) -> str | Broken:
-    """The text in a field, which may hold bytes."""
-    if not isinstance(record, dict) or record.get(name) is None:
-        return Broken("missing field")
-    value = record[name]
-    text = _decode(value) if isinstance(value, bytes) else value
-    if isinstance(text, Broken):
-        return text
-    return _nonempty(text) if isinstance(text, str) else Broken("field is no text")
 
 
 def _find_files(corpus: str) -> list[Path]:
@@ -313,14 +131,14 @@ def _parquet_shards(path: Path, text_field: str, goal: int) -> list[Shard]:
 
 
 def _tfds_shards(corpus: str, text_field: str) -> tuple[list[Shard], list[str]]:
-    """Shards and facts of "tfds:NAME[/CONFIG][:SPLIT]"; the builder is found by its class, without TensorFlow."""
+    """Shards and facts of "tfds:NAME[/CONFIG][:SPLIT]"."""
     place, _, split = corpus.removeprefix("tfds:").partition(":")
     builder = _tfds_builder(corpus, place)
     split = split or "train"
     if not builder.info.splits:
         raise UserError(
-            f"data.corpus={corpus!r} is not prepared in {builder.data_dir}; run `tfds build "
-            f"--file_format=array_record {place}` on a machine that can, or give tfds:FOLDER of a prepared one"
+            f"data.corpus={corpus!r} is not prepared in {builder.data_dir}; run `tfds build {place} "
+            "--file_format=array_record` on a machine that can, or give tfds:FOLDER of a prepared one"
         )
     if split not in builder.info.splits:
         raise UserError(
@@ -331,8 +149,8 @@ def _tfds_shards(corpus: str, text_field: str) -> tuple[list[Shard], list[str]]:
         raise UserError(f"data.text_field={text_field!r} is no field of {corpus}; it has {fields}")
     if builder.info.file_format.value != "array_record":
         raise UserError(
-            f"data.corpus={corpus!r} is stored as {builder.info.file_format.value}; only array_record can be read "
-            "without TensorFlow; prepare it with file_format='array_record'"
+            f"data.corpus={corpus!r} is stored as {builder.info.file_format.value}, which needs TensorFlow; "
+            "prepare it with file_format='array_record'"
         )
     info = builder.info.splits[split]
     count, total = info.num_examples, max(info.num_bytes, 1)
@@ -355,10 +173,8 @@ def _tfds_builder(corpus: str, place: str) -> Any:
         except (FileNotFoundError, ValueError) as error:
             raise UserError(f"data.corpus={corpus!r} holds no TFDS data set (dataset_info.json)") from error
     name, _, config = place.partition("/")
-    try:
-        importlib.import_module(f"tensorflow_datasets.text.{name}")  # the import registers older builders
-    except ImportError:
-        pass  # newer ones are found by name
+    with contextlib.suppress(ImportError):  # older builders register at import, newer ones are found by name
+        importlib.import_module(f"tensorflow_datasets.text.{name}")
     try:
         builder_class = tfds.builder_cls(name)
         return builder_class(config=config or None, file_format="array_record")

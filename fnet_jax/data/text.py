@@ -5,9 +5,13 @@ import re
 _ABBREVIATIONS = (
     "Mr Mrs Ms Dr Prof St Rev Capt Col Gen Lt Sgt Hon Messrs Mme Jr Sr vs etc e.g i.e cf Fig Eq Sec No"
 )
-_SENTENCE_END = re.compile(r"""[.!?]["'”’)\]]*\s+(?=["'“‘(\[]?[^\W_a-z])|[。！？]\s*""")
+# A mark, closing quotes, a space, and then perhaps an opening quote and a capital, a digit or a letter
+# without case. Or one of the marks of Chinese and Japanese, which no space follows.
+_SENTENCE_END = re.compile(
+    r"""[.!?]["'\u201d\u2019)\]]*\s+(?=["'\u201c\u2018(\[]?[^\W_a-z])|[\u3002\uff01\uff1f]\s*"""
+)
 _NOT_AN_END = re.compile(
-    rf"(?:^|[\s(\"'“‘])(?:{'|'.join(map(re.escape, _ABBREVIATIONS.split()))}|[A-Z])\.\s+$"
+    rf"(?:^|[\s(\"'\u201c\u2018])(?:{'|'.join(map(re.escape, _ABBREVIATIONS.split()))}|[A-Z])\.\s+$"
 )
 # The longest line of text that is still believed to be wrapped by hand or by a program.
 _WRAP_WIDTH = 120
@@ -70,4 +74,4 @@ def _starts_paragraph(line: str, previous: str, width: int) -> bool:
     indented = line[0].isspace() and not previous[0].isspace()
     word = line.split(None, 1)[0]
     had_room = len(previous) + 1 + len(word) < 0.9 * width
-    return indented or (had_room and previous.rstrip("\"'”’)")[-1:] in ".!?:")
+    return indented or (had_room and previous.rstrip("\"'\u201d\u2019)")[-1:] in ".!?:")

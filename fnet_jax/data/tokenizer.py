@@ -10,7 +10,6 @@ import io
 import os
 import re
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import numpy as np
 import sentencepiece
@@ -65,10 +64,11 @@ class Tokenizer:
     def is_word_start(self) -> np.ndarray:
         """bool[V]: whether the piece begins a word, that is, what stands between spaces.
 
-        Special pieces stand for themselves and count as beginnings.
+        Special pieces stand for themselves and count as beginnings; all but `<unk>`, which stands for
+        some letters of a word.
         """
         starts_V = np.array([self.id_to_piece(i).startswith("▁") for i in range(self.vocab_size)])
-        starts_V[:NUM_SPECIAL_IDS] = True
+        starts_V[1:NUM_SPECIAL_IDS] = True
         return starts_V
 
 
@@ -93,8 +93,8 @@ def load_tokenizer(path: str) -> Tokenizer:
         or not _bos_eos(tokenizer)
     ):
         raise UserError(
-            f"data.tokenizer={path!r} has the first pieces {' '.join(found)}; needed are {' '.join(SPECIAL_PIECES)}, "
-            "which python -m fnet_jax.tools.train_tokenizer gives"
+            f"data.tokenizer={path!r} has the first pieces {' '.join(found)}; needed are "
+            f"{' '.join(SPECIAL_PIECES)}, which python -m fnet_jax.tools.train_tokenizer gives"
         )
     return tokenizer
 
@@ -110,7 +110,7 @@ def _bos_eos(tokenizer: Tokenizer) -> bool:
 
 
 def train_tokenizer(
-    lines: Iterable[str], path: str, vocab_size: int, algorithm: Literal["bpe", "unigram"] = "bpe"
+    lines: Iterable[str], path: str, vocab_size: int, algorithm: str = "bpe"
 ) -> Tokenizer:
     """Trains a model with the original's special ids; the same lines give the same bytes.
 
@@ -118,7 +118,7 @@ def train_tokenizer(
         lines: paragraphs or sentences; `training_lines` gives those of a corpus.
         path: of the .model file, written at once or not at all.
         vocab_size: V, the special pieces included.
-        algorithm: as the original, "bpe", or "unigram".
+        algorithm: "bpe", as the original, or "unigram".
 
     Raises:
         UserError: if the corpus cannot fill the vocabulary, or the file cannot be written.
@@ -164,8 +164,8 @@ def _explain(message: str, vocab_size: int) -> str:
         return _too_large(vocab_size, int(match[1]))
     if match := re.search(r"required_chars\. \d+ vs (\d+)", message):
         return (
-            f"data.tokenizer_pieces={vocab_size} is too small: the characters of the corpus alone need {match[1]}; "
-            f"use at least {int(match[1]) + 100}"
+            f"data.tokenizer_pieces={vocab_size} is too small: the characters of the corpus alone need "
+            f"{match[1]}; use at least {int(match[1]) + 100}"
         )
     if "sentences_.empty()" in message:
         return "data.corpus holds no text to train a tokenizer on; check data.corpus and data.text_field"

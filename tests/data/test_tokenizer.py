@@ -1,0 +1,105 @@
+import pickle
+
+import numpy as np
+import pytest
+import sentencepiece
+
+from fnet_jax.core import batch
+from fnet_jax.core.errors import UserError
+from fnet_jax.data.tokenizer import load_tokenizer, train_tokenizer, training_lines
+from tests.data.conftest import make_documents
+
+LINES = [line for text in make_documents(60) for line in text.splitlines()]
+SAMPLE = "The quick brown fox jumps over the lazy dog."
+
+
+@pytest.mark.parametrize("algorithm", ["bpe", "unigram"])
+def test_training_gives_the_original_special_ids_and_repeats(tmp_path, algorithm):
+    first = train_tokenizer(LINES, str(tmp_path / "a.model"), 300, algorithm)
+    second = train_tokenizer(LINES, str(tmp_path / "b.model"), 300, algorithm)
+    assert first.model == second.model
+    assert [first.id_to_piece(i) for i in range(7)] == list(batch.SPECIAL_PIECES)
+    assert first.vocab_size == 300
+    assert load_tokenizer(str(tmp_path / "a.model")).sha256 == first.sha256
+    assert first.decode(first.encode(LINES[0])) == LINES[0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.model", "b.model"]
+
+
+def test_special_pieces_are_recognised_in_text(tokenizer_path):
+    tokenizer = load_tokenizer(tokenizer_path)
+    assert batch.MASK_ID in tokenizer.encode("Bana [MASK] bana")
+    assert batch.UNK_ID in tokenizer.encode("\u6f22")
+
+
+def test_word_starts(tokenizer_path):
+    tokenizer = load_tokenizer(tokenizer_path)
+    starts_V = tokenizer.is_word_start
+    assert starts_V.shape == (500,)
+    assert starts_V[1 : batch.NUM_SPECIAL_IDS].all()
+    ids = tokenizer.encode("Bana be\u6f22na. bina")
+    assert batch.UNK_ID in ids
+    assert starts_V[ids].sum() == 3
+
+
+def test_a_batch_is_encoded_as_its_texts(tokenizer_path):
+    tokenizer = load_tokenizer(tokenizer_path)
+    assert tokenizer.encode_batch(LINES[:5], num_threads=2) == [tokenizer.encode(line) for line in LINES[:5]]
+
+
+def test_tokenizers_travel_to_other_processes(tokenizer_path):
+    tokenizer = load_tokenizer(tokenizer_path)
+    assert pickle.loads(pickle.dumps(tokenizer)).sha256 == tokenizer.sha256
+
+
+def test_too_large_a_vocabulary_names_one_that_works(tmp_path):
+    path = str(tmp_path / "x.model")
+    with pytest.raises(UserError, match="data.tokenizer_pieces=9000 is too large") as error:
+        train_tokenizer(LINES[:20], path, 9000)
+    largest = int(str(error.value).split("use at most ")[1])
+    assert train_tokenizer(LINES[:20], path, largest).vocab_size == largest
+
+
+def test_too_small_a_vocabulary_names_one_that_works(tmp_path):
+    path = str(tmp_path / "x.model")
+    with pytest.raises(UserError, match="data.tokenizer_pieces=10 is too small") as error:
+        train_tokenizer(LINES, path, 10)
+    assert train_tokenizer(LINES, path, int(str(error.value).split("at least ")[1]))
+
+
+def test_no_text_is_said(tmp_path):
+    with pytest.raises(UserError, match="no text"):
+        train_tokenizer([], str(tmp_path / "x.model"), 100)
+
+
+def test_wrong_layout_is_refused(tmp_path):
+    prefix = str(tmp_path / "plain")
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(LINES), model_prefix=prefix, vocab_size=200, minloglevel=2
+    )
+    with pytest.raises(UserError, match=r"data\.tokenizer=.*plain\.model.*<pad>.*train_tokenizer"):
+        load_tokenizer(prefix + ".model")
+
+
+def test_missing_and_broken_files_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"data\.tokenizer=.*No such file"):
+        load_tokenizer(str(tmp_path / "none.model"))
+    (tmp_path / "bad.model").write_bytes(b"no model")
+    with pytest.raises(UserError, match="is no SentencePiece model"):
+        load_tokenizer(str(tmp_path / "bad.model"))
+
+
+def test_training_lines_come_from_every_shard():
+    shards = [[f"Shard {i} document {j}." for j in range(100)] for i in range(4)]
+    lines = list(training_lines(shards, max_bytes=400))
+    assert {line.split()[1] for line in lines} == {"0", "1", "2", "3"}
+    assert 400 <= sum(map(len, lines)) < 500
+
+
+def test_the_original_tokenizer_is_taken_as_it_is(real_data):
+    tokenizer = load_tokenizer(str(real_data / "spm" / "c4_bpe_sentencepiece.model"))
+    assert tokenizer.vocab_size == 32_000
+    # It keeps the case: "The" is another piece than "the".
+    assert tokenizer.encode(SAMPLE) == [97, 1467, 5187, 26, 2521, 4567, 16664, 372, 13, 16209, 3314, 16678]
+    assert tokenizer.encode(SAMPLE.lower())[0] == 13
+    starts = tokenizer.is_word_start[np.array(tokenizer.encode(SAMPLE))]
+    assert starts.sum() == 9
