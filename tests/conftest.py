@@ -1,7 +1,11 @@
 """Strict JAX on eight forced CPU devices, for every test."""
 
+import json
 import os
 import pathlib
+import subprocess
+import sys
+from pydoc_data.topics import topics
 
 # Before JAX is imported anywhere.
 os.environ["JAX_PLATFORMS"] = "cpu"
@@ -9,8 +13,61 @@ os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import jax
+import pytest
+
+from configs import pretrain
+from fnet_jax.core import config as config_lib
+from fnet_jax.data import prepare
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 REPOSITORY = pathlib.Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory) -> pathlib.Path:
+    """Real English that every Python ships: the language reference, one document a line."""
+    path = tmp_path_factory.mktemp("corpus") / "topics.jsonl"
+    documents = [
+        {"text": text.replace("\n\n", "\0").replace("\n", " ").replace("\0", "\n")}
+        for text in topics.values()
+    ]
+    path.write_text("".join(json.dumps(document) + "\n" for document in documents))
+    return path
+
+
+@pytest.fixture(scope="session")
+def overrides(corpus, tmp_path_factory) -> dict[str, object]:
+    """What makes the smoke config train on a small prepared data set, shared by the tests."""
+    values = {
+        "data.corpus": str(corpus),
+        "data.dir": str(tmp_path_factory.mktemp("data") / "prepared"),
+        "data.tokenizer_pieces": 600,
+        "train.log_frequency": 1,
+    }
+    config = smoke_config(values)
+    prepare.ensure(config.data, config.model.max_seq_length, "unused")
+    return values
+
+
+def smoke_config(overrides: dict[str, object]) -> config_lib.Config:
+    """The smoke config with some keys changed."""
+    config = pretrain.get_config("smoke")
+    config.update_from_flattened_dict(overrides)
+    return config_lib.parse(config)
+
+
+def command(script: str, overrides: dict[str, object], *flags: str) -> list[str]:
+    """A command line for train.py or eval.py on the smoke config."""
+    keys = [f"--config.{key}={value}" for key, value in overrides.items()]
+    return [sys.executable, script, "--config=configs/pretrain.py:smoke", *keys, *flags]
+
+
+def run(*args: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Runs a command in the repository, on one device, and returns what it printed."""
+    args = (sys.executable, *args[1:]) if args[0] == "python" else args
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    return subprocess.run(
+        args, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+    )

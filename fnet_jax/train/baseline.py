@@ -9,9 +9,8 @@ import numpy as np
 
 from fnet_jax.core.batch import MASK_ID, Batch
 from fnet_jax.core.config import DataConfig
+from fnet_jax.data.dataset import TOKEN_COUNTS_FILE
 from fnet_jax.train.metrics import HostSums, compute, merge
-
-TOKEN_COUNTS_FILE = "token_counts.npy"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,10 +40,10 @@ class Checkpointer:
             enable_async_checkpointing=not read_only,
         )
         exists = os.path.isdir(self.directory) or not read_only
+        # Handlers named up front, so that shapes can be read before any array is.
+        handlers = {item: ocp.StandardCheckpointHandler() for item in (VARIABLES, OPTIMIZER)}
         self._manager = (
-            ocp.CheckpointManager(self.directory, options=options, item_names=(VARIABLES, OPTIMIZER))
-            if exists
-            else None
+            ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers) if exists else None
         )
 
     def steps(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import numpy as np
 from fnet_jax.core.batch import CLS_ID, MASK_ID, PAD_ID, SEP_ID
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
+from fnet_jax.data.dataset import TOKENIZER_FILE
 from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer
 from fnet_jax.train.checkpoint import Checkpointer, resolve
 from fnet_jax.train.run import Run, set_up
@@ -49,7 +51,7 @@ class MaskFiller:
         workdir, step = resolve(workdir, step)
         self._run: Run = set_up(config, workdir)
         self._length = config.model.max_seq_length
-        self.tokenizer: Tokenizer = load_tokenizer(f"{self._run.data_dir}/tokenizer.model")
+        self.tokenizer: Tokenizer = load_tokenizer(os.path.join(self._run.data_dir, TOKENIZER_FILE))
         checkpointer = Checkpointer(workdir, read_only=True)
         self._variables = checkpointer.restore_variables(step, self._run.abstract.variables)
         checkpointer.close()

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ from absl import logging
 from fnet_jax.core import cli
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.config import Config
+from fnet_jax.data.dataset import TOKENIZER_FILE
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import param_count
 from fnet_jax.train import perf
@@ -71,7 +73,7 @@ def _train(run: Run, workdir: str, checkpointer: Checkpointer) -> int:
     if start_step >= num_train_steps:
         print(f"complete: {workdir} already holds step {start_step} of {num_train_steps}")
         return 0
-    _save_config(run.config, workdir)
+    _save_config(run, workdir)
     with _stop_signals() as stopped_by:
         return _Loop(run, workdir, checkpointer, state, start_step, stopped_by).run()
 
@@ -98,10 +100,12 @@ def _start(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[TrainSta
     return dataclasses.replace(state, **variables), 0
 
 
-def _save_config(config: Config, workdir: str) -> None:
-    """Leaves the resolved config in the workdir; says what changed since the last start."""
+def _save_config(run: Run, workdir: str) -> None:
+    """Leaves the resolved config and the tokenizer in the workdir; says what changed since the last start."""
     if jax.process_index():
         return
+    config = run.config
+    shutil.copyfile(os.path.join(run.data_dir, TOKENIZER_FILE), os.path.join(workdir, TOKENIZER_FILE))
     saved = cli.saved_config(workdir)
     for line in config_lib.differences(saved, config) if saved else []:
         print(f"config changed since the last start: {line}")

@@ -70,7 +70,7 @@ def state_shardings(mesh: Mesh, state: TrainState, optimizer: optax.GradientTran
     """NamedShardings of a state: optimizer moments lie where their parameters lie."""
     params = param_shardings(mesh, state.params)
     everywhere = replicated(mesh)
-    opt_state = optax.tree_utils.tree_map_params(
+    opt_state = optax.tree.map_params(
         optimizer,
         lambda _, sharding: sharding,
         state.opt_state,

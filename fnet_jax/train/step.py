@@ -55,7 +55,7 @@ def make_train_step(
         sums = {
             **sums,
             "loss": (loss, one),
-            "grad_norm": (optax.global_norm(grads), one),
+            "grad_norm": (optax.tree.norm(grads), one),
             "learning_rate": (jnp.asarray(schedule(state.step), jnp.float32), one),
         }
         return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state), sums

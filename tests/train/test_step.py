@@ -56,9 +56,7 @@ def test_accumulation_equals_the_large_batch(num_devices):
     batch = random_batch(config(), 32)
     results = []
     for parts in (1, 4):
-        cfg = config(
-            train__train_batch_size=32, train__gradient_accum_steps=parts, model__dropout_rate=0.0
-        )
+        cfg = config(train__train_batch_size=32, train__gradient_accum_steps=parts, model__dropout_rate=0.0)
         trainer = Trainer(cfg, num_devices)
         trainer.train(batch, steps=2)
         results.append((trainer.train(batch), trainer.state.params))
