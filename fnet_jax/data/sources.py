@@ -167,11 +167,11 @@ def _tfds_shards(corpus: str, text_field: str) -> tuple[list[Shard], list[str]]:
 def _tfds_builder(corpus: str, place: str) -> Any:
     import tensorflow_datasets as tfds
 
-    if os.path.isdir(os.path.expanduser(place)):
-        try:
-            return tfds.builder_from_directory(os.path.expanduser(place))
-        except (FileNotFoundError, ValueError) as error:
-            raise UserError(f"data.corpus={corpus!r} holds no TFDS data set (dataset_info.json)") from error
+    folder = os.path.expanduser(place)
+    if os.path.isdir(folder):
+        if not os.path.exists(os.path.join(folder, "dataset_info.json")):
+            raise UserError(f"data.corpus={corpus!r} holds no TFDS data set (no dataset_info.json there)")
+        return tfds.builder_from_directory(folder)
     name, _, config = place.partition("/")
     with contextlib.suppress(ImportError):  # older builders register at import, newer ones are found by name
         importlib.import_module(f"tensorflow_datasets.text.{name}")

@@ -24,7 +24,8 @@ def make_documents(count: int, seed: int = 0) -> list[str]:
     documents = []
     for _ in range(count):
         sentences = [
-            " ".join(rng.choice(words, rng.integers(3, 15))).capitalize() + "." for _ in range(rng.integers(1, 30))
+            " ".join(rng.choice(words, rng.integers(3, 15))).capitalize() + "."
+            for _ in range(rng.integers(1, 30))
         ]
         lines = np.array_split(np.array(sentences), rng.integers(1, len(sentences) + 1))
         documents.append("\n".join(" ".join(line) for line in lines))
@@ -62,7 +63,11 @@ def tokenizer_path(tmp_path_factory) -> str:
 def small_data(make_data, corpus, tokenizer_path) -> DataConfig:
     """The config of the small data set."""
     return make_data(
-        corpus=corpus, tokenizer=tokenizer_path, holdout_fraction=0.2, max_predictions_per_seq=12, masking_rate=0.15
+        corpus=corpus,
+        tokenizer=tokenizer_path,
+        holdout_fraction=0.2,
+        max_predictions_per_seq=12,
+        masking_rate=0.15,
     )
 
 

@@ -48,7 +48,7 @@ def test_the_same_versions_give_the_same_documents():
 
 
 def test_prose_is_kept_and_everything_else_dropped():
-    docstring = '''Return the sum of
+    docstring = """Return the sum of
     array elements over a given axis.
 
     .. versionadded:: 1.0
@@ -68,7 +68,7 @@ def test_prose_is_kept_and_everything_else_dropped():
         code = here(that, vanishes)
 
     | a table | vanishes |
-    '''
+    """
     import inspect
 
     assert pydocs.clean(inspect.cleandoc(docstring)) == (

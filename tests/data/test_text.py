@@ -7,8 +7,8 @@ from fnet_jax.data.text import paragraphs, sentences
 
 PROSE = (
     "It was a bright cold day in April, and the clocks were striking thirteen while nobody cared to listen.",
-    '"Will you promise?" asked Mr. Smith of the two travellers who had come with him all the way from the coast.',
-    "Nobody answered for a long time, and when J. R. Brown spoke at last it was about something else entirely.",
+    '"Will you promise?" asked Mr. Smith of the two travellers who had come with him from the coast.',
+    "Nobody answered for a long time, and when J. R. Brown spoke it was about something else entirely.",
     "The rain went on.",
 )
 

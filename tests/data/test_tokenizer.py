@@ -53,7 +53,7 @@ def test_tokenizers_travel_to_other_processes(tokenizer_path):
 
 def test_too_large_a_vocabulary_names_one_that_works(tmp_path):
     path = str(tmp_path / "x.model")
-    with pytest.raises(UserError, match="data.tokenizer_pieces=9000 is too large") as error:
+    with pytest.raises(UserError, match=r"data\.tokenizer_pieces=9000 is too large") as error:
         train_tokenizer(LINES[:20], path, 9000)
     largest = int(str(error.value).split("use at most ")[1])
     assert train_tokenizer(LINES[:20], path, largest).vocab_size == largest
@@ -61,7 +61,7 @@ def test_too_large_a_vocabulary_names_one_that_works(tmp_path):
 
 def test_too_small_a_vocabulary_names_one_that_works(tmp_path):
     path = str(tmp_path / "x.model")
-    with pytest.raises(UserError, match="data.tokenizer_pieces=10 is too small") as error:
+    with pytest.raises(UserError, match=r"data\.tokenizer_pieces=10 is too small") as error:
         train_tokenizer(LINES, path, 10)
     assert train_tokenizer(LINES, path, int(str(error.value).split("at least ")[1]))
 
