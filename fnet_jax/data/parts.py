@@ -3,6 +3,7 @@
 import collections
 import concurrent.futures
 import dataclasses
+import errno
 import json
 import multiprocessing
 import os
@@ -149,7 +150,10 @@ def do_shard(job: Job, index: int, shard: Shard) -> None:
             if split == "train":
                 part.token_counts += np.bincount(segment.tokens, minlength=len(part.token_counts))
     for split, writer in writers.items():
-        writer.close()
+        try:
+            writer.close()
+        except RuntimeError as error:  # ArrayRecord's way to say that the disk is full
+            raise OSError(errno.EIO, str(error)) from error
         part.files[split] = f"{split}-{index:05}.array_record"
         os.replace(temporary(split), os.path.join(job.directory, part.files[split]))
     part.skipped = dict(skipped)

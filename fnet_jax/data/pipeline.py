@@ -119,6 +119,8 @@ class PretrainBatches:
         return self._segments(np.array([index]))[0]
 
     def _segments(self, numbers: np.ndarray) -> list[Segment]:
+        if not len(numbers):  # which ArrayRecord refuses
+            return []
         records = self._records.__getitems__(numbers.tolist())
         return [Segment.from_bytes(record, self._dtype) for record in records]
 

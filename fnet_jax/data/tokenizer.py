@@ -109,9 +109,7 @@ def _bos_eos(tokenizer: Tokenizer) -> bool:
     )
 
 
-def train_tokenizer(
-    lines: Iterable[str], path: str, vocab_size: int, algorithm: str = "bpe"
-) -> Tokenizer:
+def train_tokenizer(lines: Iterable[str], path: str, vocab_size: int, algorithm: str = "bpe") -> Tokenizer:
     """Trains a model with the original's special ids; the same lines give the same bytes.
 
     Args:

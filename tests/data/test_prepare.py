@@ -245,13 +245,16 @@ def test_a_folder_that_cannot_be_made_is_said(small_data, tmp_path):
         run(small_data, tmp_path / "file" / "data")
 
 
-def test_a_full_disk_is_said(small_data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("file_size", [1_000, 400_000])
+def test_a_full_disk_is_said(small_data, tmp_path, file_size):
+    """The smaller limit stops the tokenizer's copy, the larger one the records."""
+    (tmp_path / "x.txt").write_text(". ".join(make_documents(1_000)))
+    data = dataclasses.replace(small_data, corpus=str(tmp_path / "x.txt"))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    monkeypatch.setattr(signal, "SIGXFSZ", signal.SIGXFSZ)  # Python ignores the signal; writes fail instead
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, before[1]))
     try:
-        with pytest.raises(UserError, match=r"data\.dir=.*cannot be written"):
-            run(small_data, tmp_path / "data")
+        with pytest.raises(UserError, match=r"data\.dir=.*cannot be written \(.*File too large"):
+            run(data, tmp_path / "data")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert not dataset.exists(str(tmp_path / "data"))
