@@ -134,7 +134,22 @@ def test_names_of_the_original():
     }
 
 
-@pytest.mark.parametrize("overrides", [dict(fourier_impl="fft"), dict(mixer="linear", **HYBRID)], ids=str)
+def test_initialisation_of_the_heads():
+    config = reference.tiny_config(num_layers=1, d_model=96, d_emb=64, vocab_size=512)
+    inputs = (reference.tiny_batch(config, batch_size=1)[name] for name in INPUTS)
+    init = jax.jit(PretrainModel(config).init, static_argnums=4)
+    params = init(jax.random.key(0), *inputs, True)["params"]
+    for leaf in (
+        params["predictions_dense"]["kernel"],
+        params["predictions_output"]["output_bias"],
+        params["classification"]["output_kernel"],
+    ):
+        np.testing.assert_allclose(leaf.std(), 0.02, rtol=0.2)
+    assert np.all(params["classification"]["output_bias"] != 0)
+    assert not np.any(params["predictions_dense"]["bias"])
+
+
+@pytest.mark.parametrize("overrides", [dict(fourier_impl="fft"), dict(mixer="attention")], ids=str)
 def test_sharded_gradient_equals_whole_and_gathers_nothing(overrides):
     """Batch over 8 devices: only sums over examples cross them, so all-reduce is the only collective."""
     config = reference.tiny_config(**overrides)
