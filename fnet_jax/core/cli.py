@@ -38,8 +38,7 @@ def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -
     """
 
     def guarded(argv: Sequence[str]) -> int | None:
-        logging.set_verbosity(logging.WARNING)
-        logging.use_absl_handler()
+        logging.set_verbosity(logging.ERROR)  # libraries warn of what is meant so, such as read-only folders
         try:
             _require(positional or len(argv) == 1, f"unexpected argument {argv[1:2]}; flags start with --")
             return main(argv)

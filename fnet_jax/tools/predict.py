@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from absl import flags
 
 from fnet_jax.core import cli
+from fnet_jax.core.batch import MASK_ID, SPECIAL_PIECES
 from fnet_jax.core.errors import UserError
 
 COMMANDS = ("fill-mask",)
+MASK_TEXT = SPECIAL_PIECES[MASK_ID]
 
 flags.DEFINE_string("model", None, "Workdir of a trained model.")
 flags.DEFINE_integer("step", None, "Step of the checkpoint; the newest by default.")
@@ -28,6 +30,9 @@ def main(argv: Sequence[str]) -> None:
         raise UserError("--model is not given; name the workdir of a trained model")
     if not texts and not flag.held_out:
         raise UserError('no text is given; add one with [MASK] in it, such as "The man worked as a [MASK]."')
+    for text in texts:
+        if MASK_TEXT not in text:
+            raise UserError(f"text {text!r} has no {MASK_TEXT}; put {MASK_TEXT} where a word is to be guessed")
     config = cli.saved_config(flag.model)
     if config is None:
         raise UserError(
