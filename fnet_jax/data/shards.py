@@ -148,7 +148,7 @@ class ParquetShard:
         with pyarrow.parquet.ParquetFile(self.path) as file:
             groups = list(range(self.start, self.stop))
             for batch in file.iter_batches(batch_size=256, row_groups=groups, columns=[self.text_field]):
-                for value in batch.column(0).cast("binary"):
+                for value in batch.column(0).cast("large_binary"):
                     yield _field({self.text_field: value.as_py()}, self.text_field)
 
 
@@ -185,7 +185,13 @@ def _decode(data: bytes) -> str | Broken:
 
 
 def _nonempty(text: str) -> str | Broken:
-    return text if text.strip() else Broken("empty")
+    if not text.strip():
+        return Broken("empty")
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
+        return Broken("invalid UTF-8")
+    return text
 
 
 def _field(record: Any, name: str) -> str | Broken:

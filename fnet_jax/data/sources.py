@@ -115,11 +115,17 @@ def _parquet_shards(path: Path, text_field: str, goal: int) -> list[Shard]:
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            metadata, names = file.metadata, file.schema_arrow.names
+            metadata, schema = file.metadata, file.schema_arrow
     except pyarrow.ArrowInvalid as error:
         raise UserError(f"data.corpus: {path} is no Parquet file ({error})") from error
-    if text_field not in names:
-        raise UserError(f"data.text_field={text_field!r} is no column of {path}; it has {', '.join(names)}")
+    if text_field not in schema.names:
+        names = ", ".join(schema.names)
+        raise UserError(f"data.text_field={text_field!r} is no column of {path}; it has {names}")
+    kind = schema.field(text_field).type
+    try:
+        pyarrow.array([], kind).cast("large_binary")
+    except pyarrow.ArrowNotImplementedError:
+        raise UserError(f"data.text_field={text_field!r} of {path} holds {kind}, not text") from None
     shards: list[Shard] = []
     start = size = 0
     for group in range(metadata.num_row_groups):

@@ -75,6 +75,19 @@ def test_parquet_by_row_groups(tmp_path, monkeypatch):
         open_source(str(tmp_path), "text")
 
 
+def test_parquet_columns_of_text_only(tmp_path):
+    kinds = {"large": pyarrow.large_string(), "bytes": pyarrow.binary()}
+    columns = {name: pyarrow.array(["Text."], "string").cast(kind) for name, kind in kinds.items()}
+    pyarrow.parquet.write_table(pyarrow.table({**columns, "number": [1]}), tmp_path / "x.parquet")
+    for name in kinds:
+        assert list(open_source(str(tmp_path), name)) == ["Text."]
+    with pytest.raises(UserError, match=r"data\.text_field='number' of .* holds int64, not text"):
+        open_source(str(tmp_path), "number")
+    (tmp_path / "x.parquet").write_bytes(b"no Parquet")
+    with pytest.raises(UserError, match="is no Parquet file"):
+        open_source(str(tmp_path), "number")
+
+
 def test_mixed_folders(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(jsonl(TEXTS[:2]))
     (tmp_path / "b.txt").write_text("Text")
@@ -91,6 +104,7 @@ def test_broken_records_are_marked(tmp_path):
         b'{"text": " "}',
         b'{"text": 7}',
         b"[1]",
+        rb'{"text": "\ud800"}',
     ]
     (tmp_path / "x.jsonl").write_bytes(b"\n".join(lines) + b"\n\n")
     (tmp_path / "y.txt").write_bytes(b"\xff\xfe")
@@ -102,6 +116,7 @@ def test_broken_records_are_marked(tmp_path):
         "empty",
         "field is no text",
         "missing field",
+        "invalid UTF-8",
         "invalid UTF-8",
     ]
 

@@ -1,0 +1,43 @@
+"""The command lines of `prepare` and `train_tokenizer`, in processes of their own."""
+
+import subprocess
+import sys
+
+from fnet_jax.data.dataset import load_info
+from fnet_jax.data.tokenizer import load_tokenizer
+from tests.conftest import REPOSITORY
+
+
+def run(tool: str, *flags: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", f"fnet_jax.tools.{tool}", *flags]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+
+
+def test_a_tokenizer_then_a_data_set(corpus, tmp_path):
+    model = str(tmp_path / "x.model")
+    trained = run("train_tokenizer", f"--corpus={corpus}", f"--output={model}", "--vocab_size=400")
+    assert trained.returncode == 0, trained.stderr
+    assert "400 pieces" in trained.stdout and f"--config.data.tokenizer={model}" in trained.stdout
+    assert load_tokenizer(model).vocab_size == 400
+
+    flags = (f"--config=configs/pretrain.py:size=tiny,corpus={corpus}", f"--config.data.tokenizer={model}")
+    prepared = run("prepare", *flags, "--config.data.holdout_fraction=0.2", f"--workdir={tmp_path}/run")
+    assert prepared.returncode == 0, prepared.stderr
+    assert "of the corpus kept" in prepared.stdout and "Next: python train.py" in prepared.stdout
+    assert "Tokenising" in prepared.stderr
+    assert load_info(f"{tmp_path}/run/data").max_seq_length == 128
+
+
+def test_mistakes_are_one_line_and_exit_code_2(tmp_path):
+    for tool, flags, complaint in (
+        ("train_tokenizer", ("--corpus=pydocs",), "--output is not given"),
+        ("train_tokenizer", ("--corpus=/nowhere", f"--output={tmp_path}/x.model"), "matches no file"),
+        (
+            "prepare",
+            ("--config=configs/pretrain.py:corpus=/nowhere", f"--workdir={tmp_path}"),
+            "matches no file",
+        ),
+    ):
+        done = run(tool, *flags)
+        assert done.returncode == 2
+        assert complaint in done.stderr and len(done.stderr.splitlines()) == 1
