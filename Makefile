@@ -6,13 +6,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 WORKDIR ?= runs/demo
+CONFIG ?= configs/pretrain.py:size=tiny
 BIN = $(VENV)/bin
 
 .PHONY: demo test check lock
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.runtime
-	$(BIN)/python train.py --config=configs/pretrain.py:size=tiny --workdir=$(WORKDIR)
+	$(BIN)/python train.py --config=$(CONFIG) --workdir=$(WORKDIR)
 	$(BIN)/python eval.py --workdir=$(WORKDIR)
 	$(BIN)/python -m fnet_jax.tools.predict fill-mask --model=$(WORKDIR) --held_out=5
 	$(BIN)/python -m fnet_jax.tools.report --workdir=$(WORKDIR)

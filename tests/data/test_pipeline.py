@@ -145,6 +145,20 @@ def test_random_pairs_come_from_two_documents(open_split):
     assert checked > 20
 
 
+def test_a_segment_of_the_same_document_is_drawn_again(open_split):
+    batches = open_split("heldout", next_sentence="random")
+    segments = [batches.segment(i) for i in range(batches.num_examples)]
+    count = batches.num_examples
+
+    def rngs():
+        return [np.random.default_rng(i) for i in range(count)]
+
+    draws = [segments[rng.integers(count)].document for rng in rngs()]
+    assert any(draw == segment.document for draw, segment in zip(draws, segments, strict=True))
+    others = batches._others(segments, rngs())
+    assert all(other.document != segment.document for other, segment in zip(others, segments, strict=True))
+
+
 def test_random_pairs_need_two_documents(dataset_dir, open_split, monkeypatch):
     from fnet_jax.data import dataset, pipeline
 

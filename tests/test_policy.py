@@ -1,0 +1,101 @@
+"""Rules that no single module can hold."""
+
+import ast
+import dataclasses
+import re
+import typing
+
+import jax
+import pytest
+
+from configs import pretrain
+from fnet_jax.core import config as config_lib
+from fnet_jax.core.config import Config, Layout, Mixer
+from fnet_jax.core.mesh import create_mesh
+from fnet_jax.train.objective import Pretraining
+from fnet_jax.train.optim import make_optimizer, make_schedule
+from fnet_jax.train.state import abstract_state
+from fnet_jax.train.step import make_train_step
+from tests.conftest import REPOSITORY
+
+FLOORS = {
+    "core": {"core"},
+    "nn": {"core", "nn"},
+    "data": {"core", "data"},
+    "train": {"core", "nn", "data", "train"},
+    "tools": {"core", "nn", "data", "train", "tools"},
+}
+SOURCES = sorted((REPOSITORY / "fnet_jax").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
+def test_floors_import_only_from_below(path):
+    floor = path.relative_to(REPOSITORY / "fnet_jax").parts[0]
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            parts = name.split(".")
+            assert parts[0] not in ("tensorflow", "torch", "clu"), f"{path} imports {name}"
+            if parts[0] == "fnet_jax":
+                assert parts[1] in FLOORS[floor], f"{path} imports {name}"
+
+
+def test_files_are_short():
+    long = {str(path): n for path in SOURCES if (n := len(path.read_text().splitlines())) > 420}
+    assert not long
+
+
+def test_every_config_key_is_read():
+    """A key that nothing reads is a promise not kept."""
+    code = "".join(
+        path.read_text() for path in SOURCES if path != REPOSITORY / "fnet_jax" / "core" / "config.py"
+    )
+
+    def keys(cls: type) -> typing.Iterator[str]:
+        for name, hint in typing.get_type_hints(cls).items():
+            yield from keys(hint) if dataclasses.is_dataclass(hint) else [name]
+
+    unread = [key for key in keys(Config) if not re.search(rf"\.{key}\b", code)]
+    assert not unread
+
+
+def shipped() -> list[str]:
+    args = [f"size={size}" for size in pretrain.SIZES]
+    args += [f"size=small,mixer={mixer}" for mixer in typing.get_args(Mixer)]
+    return [*args, "smoke"]
+
+
+@pytest.mark.parametrize("arg", shipped())
+def test_every_shipped_config_traces(arg):
+    """A whole training step, as shapes: all wiring and no arithmetic."""
+    c = pretrain.get_config(arg)
+    c.model.vocab_size = c.data.tokenizer_pieces
+    trace(config_lib.parse(c))
+
+
+@pytest.mark.parametrize("layout", typing.get_args(Layout))
+def test_every_hybrid_traces(layout):
+    c = pretrain.get_config("smoke")
+    overrides = {"model.num_attention_layers": 2, "model.attention_layout": layout}
+    c.update_from_flattened_dict({**overrides, "model.vocab_size": 99, "model.remat": True})
+    trace(config_lib.parse(c, overrides))
+
+
+def trace(config: Config) -> None:
+    config_lib.check_devices(config, 1)
+    mesh = create_mesh(devices=jax.devices()[:1])
+    objective = Pretraining(config)
+    optimizer = make_optimizer(config.optim, config.train.num_train_steps)
+    schedule = make_schedule(config.optim, config.train.num_train_steps)
+    with jax.set_mesh(mesh), jax.numpy_dtype_promotion("standard"):
+        state = abstract_state(mesh, objective, optimizer)
+        step = make_train_step(objective, optimizer, schedule, config.seed, config.train.gradient_accum_steps)
+        after, sums = jax.eval_shape(step, state, objective.batch_spec(config.train.train_batch_size))
+    shape = lambda leaf: (leaf.shape, leaf.dtype)  # noqa: E731
+    assert jax.tree.map(shape, after) == jax.tree.map(shape, state)
+    assert {leaf.shape for leaf in jax.tree.leaves(sums)} == {()}
