@@ -116,10 +116,7 @@ def choose_words(
         limit: most positions to return.
         rng: chooses.
     """
-    starts = is_word_start[ids]
-    starts[1:] |= ids[:-1] == SEP_ID
-    starts[1] = True
-    words = np.cumsum(starts) - 1
+    words = np.cumsum(is_word_start[ids]) - 1  # what follows [CLS] or [SEP] goes with it; is_text parts them
     is_text = (ids != CLS_ID) & (ids != SEP_ID)
     lengths = np.bincount(words, weights=is_text).astype(np.int64)
     order = rng.permutation(np.flatnonzero(lengths))
