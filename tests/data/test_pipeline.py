@@ -120,10 +120,15 @@ def test_evaluation_sees_every_example_once_and_fills_up(open_split):
         batches[len(batches)]
 
 
-def test_evaluation_does_not_repeat_the_masks_of_training(dataset_dir, open_split):
-    """Example 0 of the two splits has different random numbers."""
-    train, heldout = open_split(), open_split("heldout")
-    assert train._rng(0, 0).random() != heldout._rng(0, 0).random()
+def test_every_split_seed_epoch_and_example_has_random_numbers_of_its_own(open_split):
+    draws = [
+        open_split(split, seed=seed)._rng(epoch, index).random()
+        for split in ("train", "heldout")
+        for seed in (0, 1)
+        for epoch in (0, 1, 2)
+        for index in (0, 1, 2)
+    ]
+    assert len(set(draws)) == len(draws)
 
 
 def test_random_pairs_come_from_two_documents(open_split):
