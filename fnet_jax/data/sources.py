@@ -100,12 +100,14 @@ def _file_shards(paths: list[Path], text_field: str) -> list[Shard]:
             shards += _parquet_shards(path, text_field, goal)
         else:
             texts.append(path)
-    group: list[Path] = []
+    group: list[str] = []
+    group_size = 0
     for path in texts:
-        group.append(path)
-        if sum(p.stat().st_size for p in group) >= goal or path == texts[-1]:
-            shards.append(TextShard(tuple(map(str, group)), sum(p.stat().st_size for p in group)))
-            group = []
+        group.append(str(path))
+        group_size += path.stat().st_size
+        if group_size >= goal or path == texts[-1]:
+            shards.append(TextShard(tuple(group), group_size))
+            group, group_size = [], 0
     return shards
 
 
