@@ -21,6 +21,8 @@ from fnet_jax.data.segments import Segment
 from fnet_jax.data.shuffle import permute
 from fnet_jax.data.tokenizer import load_tokenizer
 
+Split = Literal["train", "heldout"]
+
 _READ_AHEAD = 8  # batches
 _STREAMS = {"train": 0, "heldout": 1}  # their random numbers have nothing in common
 
@@ -40,7 +42,7 @@ class PretrainBatches:
     def __init__(
         self,
         directory: str,
-        split: Literal["train", "heldout"],
+        split: Split,
         data: DataConfig,
         *,
         max_seq_length: int,

@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> None:
         raise UserError('no text is given; add one with [MASK] in it, such as "The man worked as a [MASK]."')
     for text in texts:
         if MASK_TEXT not in text:
-            raise UserError(f"text {text!r} has no {MASK_TEXT}; put {MASK_TEXT} where a word is to be guessed")
+            raise UserError(f"text {text!r} has no {MASK_TEXT}; put it where a word is to be guessed")
     config = cli.saved_config(flag.model)
     if config is None:
         raise UserError(

@@ -13,7 +13,7 @@ from fnet_jax.core.config import Config, check_devices
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh
 from fnet_jax.data import prepare
-from fnet_jax.data.pipeline import PretrainBatches, iterate
+from fnet_jax.data.pipeline import PretrainBatches, Split, iterate
 from fnet_jax.train.objective import Pretraining
 from fnet_jax.train.optim import make_optimizer, make_schedule
 from fnet_jax.train.state import TrainState, abstract_state
@@ -57,7 +57,7 @@ class Run:
         """The jitted evaluation step."""
         return jax.jit(make_eval_step(self.objective))
 
-    def host_batches(self, split: str, start_step: int = 0) -> tuple[Iterator[Batch], int]:
+    def host_batches(self, split: Split, start_step: int = 0) -> tuple[Iterator[Batch], int]:
         """This process's rows of the batches of a split from `start_step` on, and how many follow.
 
         Args:
@@ -81,7 +81,7 @@ class Run:
             stop = min(len(batches), train.max_num_eval_steps or len(batches))
         return iterate(batches, start_step, stop, num_workers=self.config.data.num_workers), stop - start_step
 
-    def device_batches(self, split: str, start_step: int = 0) -> tuple[Iterator[Batch], int]:
+    def device_batches(self, split: Split, start_step: int = 0) -> tuple[Iterator[Batch], int]:
         """`host_batches`, moved to the devices ahead of time."""
         batches, count = self.host_batches(split, start_step)
         return put_batches(batches, batch_sharding(self.mesh), self.config.data.prefetch), count

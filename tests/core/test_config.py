@@ -75,7 +75,7 @@ def test_values_that_do_not_fit_together():
     attention = base.get_config()
     attention.model.mixer = "attention"
     attention.model.num_heads = 7
-    with pytest.raises(UserError, match="not divisible by model.num_heads=7"):
+    with pytest.raises(UserError, match=r"not divisible by model\.num_heads=7"):
         config_lib.parse(attention)
     hadamard = base.get_config()
     hadamard.model.mixer = "hadamard"
