@@ -87,6 +87,16 @@ def test_sigterm_while_compiling_saves_too(overrides, tmp_path):
     assert Checkpointer(str(tmp_path), read_only=True).latest() is not None
 
 
+def test_input_workers_change_nothing(overrides, tmp_path):
+    for workers in (0, 2):
+        args = command(
+            "train.py", {**overrides, "data.num_workers": workers}, f"--workdir={tmp_path}/{workers}"
+        )
+        result = run(*args)
+        assert result.returncode == 0, result.stderr
+    assert losses(f"{tmp_path}/0") == losses(f"{tmp_path}/2")
+
+
 def test_eval_predict_and_report(overrides, tmp_path):
     workdir = str(tmp_path)
     assert run(*command("train.py", overrides, f"--workdir={workdir}")).returncode == 0

@@ -7,6 +7,7 @@ import errno
 import json
 import multiprocessing
 import os
+import sys
 import threading
 from typing import Any
 
@@ -46,6 +47,7 @@ def work_off(job: Job, shards: tuple[Shard, ...], num_processes: int, progress: 
         unit="B",
         unit_scale=True,
         disable=not progress,
+        mininterval=0.5 if sys.stderr.isatty() else 60,  # seconds; a log wants few lines
     )
     with bar:
         small = sum(shards[index].size for index in missing) < _SMALL_BYTES

@@ -160,6 +160,7 @@ class _Loop:
         self._pending: tuple[int, Sums] | None = None  # step just dispatched, its sums on the devices
         self._window: HostSums = {}  # sums since the last log line
         self._window_steps = 0
+        self._profiling = False
         self._last: HostSums = {}  # sums of the newest step that was read
         self._saved = start_step if checkpointer.latest() is not None else -1
         self._stopwatch = perf.Stopwatch()
@@ -223,6 +224,7 @@ class _Loop:
             print(f"error: {error}; {good}; try a lower optim.learning_rate or optim.clipped_grad_norm=1.0")
             return cli.EXIT_DIVERGED
         finally:
+            self._stop_profile()
             self._writers.close()
 
     def _compile(self):
@@ -294,16 +296,23 @@ class _Loop:
         self._window, self._window_steps = {}, 0
 
     def _profile(self, step: int) -> None:
-        """Opens and closes the profiler window of the config."""
+        """Opens the profiler window of the config when it is due, and closes it."""
         log = self._config.log
         if not log.profile_start:
             return
         if step == log.profile_start:
             jax.profiler.start_trace(os.path.join(self._workdir, "profile"))
+            self._profiling = True
         elif step == log.profile_start + log.profile_steps:
+            self._stop_profile()
+
+    def _stop_profile(self) -> None:
+        """Closes the window if it is open; also at the end of a run that ends inside it."""
+        if self._profiling:
             jax.block_until_ready(self._state)
             jax.profiler.stop_trace()
-            self._say(f"profile of steps {log.profile_start} to {step - 1}: {self._workdir}/profile")
+            self._profiling = False
+            self._say(f"profile: {self._workdir}/profile; look at it with TensorBoard or Perfetto")
 
     def _say_end(self, step: int, stopped: int) -> None:
         where = f"checkpoint {self._checkpointer.directory}/{step}, metrics {self._workdir}/{METRICS_FILE}"

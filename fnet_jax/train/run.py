@@ -102,6 +102,8 @@ def set_up(config: Config, workdir: str) -> Run:
     Raises:
         UserError: whatever does not fit, before any device work.
     """
+    mesh = create_mesh(config.mesh.data)
+    check_devices(config, mesh.size)
     info = prepare.ensure(config.data, config.model.max_seq_length, workdir)
     if config.model.vocab_size not in (0, info.vocab_size):
         raise UserError(
@@ -110,8 +112,6 @@ def set_up(config: Config, workdir: str) -> Run:
         )
     model = dataclasses.replace(config.model, vocab_size=info.vocab_size)
     config = dataclasses.replace(config, model=model)
-    check_devices(config, jax.device_count())
-    mesh = create_mesh(config.mesh.data)
     objective = Pretraining(config)
     optimizer = make_optimizer(config.optim, config.train.num_train_steps)
     with jax.set_mesh(mesh):

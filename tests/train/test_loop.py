@@ -169,3 +169,13 @@ def test_metrics_after_the_resumed_step_are_dropped(finished, tmp_path):
     before = {row["step"]: row["loss"] for row in read_jsonl(workdir) if row["split"] == "train"}
     after = {row["step"]: row["loss"] for row in read_jsonl(str(tmp_path)) if row["split"] == "train"}
     assert after == before  # every step after the resumed one, bit by bit
+
+
+@pytest.mark.parametrize("num_steps", [4, 6])
+def test_profiler_window(overrides, tmp_path, num_steps):
+    """Closed when it is over, and also when the run ends inside it."""
+    config = smoke_config(
+        {**overrides, "log.profile_start": 3, "log.profile_steps": 2, "train.num_train_steps": num_steps}
+    )
+    assert train(config, str(tmp_path)) == 0
+    assert list((tmp_path / "profile").rglob("*.trace.json.gz"))

@@ -1,0 +1,44 @@
+import jax
+import numpy as np
+import pytest
+
+from fnet_jax.nn.encoder import layer_mixers
+from fnet_jax.train.objective import Pretraining
+from fnet_jax.train.perf import PEAK_BF16_FLOPS, Stopwatch, mixing_flops, peak_flops, train_flops_per_example
+from tests.train.synthetic import config
+
+
+@pytest.mark.parametrize("mixer", ["linear", "attention", "ff_only"])
+def test_flops_against_the_compiler(mixer):
+    """XLA counts the forward pass of one layer, at sizes where matrix products are nearly all of it."""
+    cfg = config(
+        model__mixer=mixer, model__num_layers=1, model__d_model=128, model__d_emb=128, model__d_ff=512,
+        model__max_seq_length=128, model__vocab_size=1000, data__max_predictions_per_seq=20,
+    )  # fmt: skip
+    objective = Pretraining(cfg)
+    variables = jax.eval_shape(objective.init, jax.random.key(0))
+    compiled = jax.jit(objective.sums).lower(variables, objective.batch_spec(4)).compile()
+    ours = train_flops_per_example(cfg.model, layer_mixers(cfg.model), cfg.data.max_predictions_per_seq) / 3
+    assert compiled.cost_analysis()["flops"] / 4 == pytest.approx(ours, rel=0.12)
+
+
+def test_fast_transforms_count_as_fast():
+    assert mixing_flops("fourier", 512, 768) == 2.5 * 512 * 768 * np.log2(512 * 768)
+    assert mixing_flops("hadamard", 4, 8) == 32 * 5
+    assert mixing_flops("ff_only", 512, 768) == 0
+
+
+def test_peaks_are_found_by_the_longest_name():
+    device = type("Device", (), {"device_kind": "TPU v5 lite"})()
+    assert peak_flops(device, "bfloat16") == PEAK_BF16_FLOPS["TPU v5 lite"]
+    assert peak_flops(device, "float32") is None
+    assert peak_flops(jax.devices()[0], "bfloat16") is None
+
+
+def test_stopwatch_counts_parts():
+    watch = Stopwatch()
+    with watch.part("data"):
+        sum(range(100_000))
+    total, parts = watch.read()
+    assert 0 < parts["data"] <= total
+    assert watch.read()[1] == {}
