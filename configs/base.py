@@ -15,7 +15,9 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.model = ml_collections.ConfigDict()
     c.model.mixer = "fourier"  # fourier, hartley, dct, hadamard, linear, random, attention, ff_only
-    c.model.fourier_impl = "auto"  # auto, fft, dft: how Re(F_L x F_D) is computed; see nn/transforms.py
+    c.model.fourier_impl = (
+        "auto"  # auto, fft, dft: how fourier and hartley are computed; see nn/transforms.py
+    )
     c.model.num_attention_layers = 0  # layers whose mixer is replaced by attention (hybrid)
     c.model.attention_layout = "top"  # where these layers lie: bottom, middle, mixed, top
     c.model.num_layers = 12

@@ -375,7 +375,7 @@ def _check_alive(c: Config, key: str) -> None:
     m, d = c.model, c.data
     own_tokenizer = ("data.tokenizer is given", d.tokenizer == "")
     dead_unless = {
-        "model.fourier_impl": (f"model.mixer={m.mixer!r}", m.mixer == "fourier"),
+        "model.fourier_impl": (f"model.mixer={m.mixer!r}", m.mixer in ("fourier", "hartley")),
         "model.num_attention_layers": (
             "model.mixer='attention' already is attention",
             m.mixer != "attention",
