@@ -1,6 +1,6 @@
 """Uses a trained model: python -m fnet_jax.tools.predict fill-mask --model=W "The man worked as a [MASK]."
 
-With --held_out=N instead of texts: masks one word in each of N held-out examples and fills it.
+With --held_out=N instead of texts: fills one hidden word in each of N examples of the held-out split.
 """
 
 from collections.abc import Sequence

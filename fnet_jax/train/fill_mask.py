@@ -18,6 +18,7 @@ from fnet_jax.train.checkpoint import Checkpointer, resolve
 from fnet_jax.train.run import Run, set_up
 
 MASK_TEXT = SPECIAL_PIECES[MASK_ID]
+HIDDEN_TEXT = "__"
 
 
 class Guess(NamedTuple):
@@ -79,40 +80,44 @@ class MaskFiller:
         return [self._guess(ids_L, np.zeros_like(ids_L), int(position), top_k) for position in positions]
 
     def held_out(self, count: int, top_k: int = 5, context: int = 14) -> list[Filled]:
-        """Masks one whole word in each of the first `count` held-out examples that have one, and fills it.
+        """Fills one hidden word in each of the first `count` held-out examples that have one.
+
+        The examples are those of the evaluation, with all their hidden pieces: FNet mixes every position
+        into every other, and a text with a single [MASK] is not what it was trained on.
 
         Args:
             count: number of examples.
             top_k: guesses per example.
-            context: pieces of text to show on either side; the model sees the whole example.
+            context: pieces of text to show on either side; other hidden ones are shown as HIDDEN_TEXT.
         """
         filled: list[Filled] = []
         batches, _ = self._run.host_batches("heldout")
         for batch in batches:
-            ids_BL = np.array(batch["input_ids"])
-            used_BP = np.asarray(batch["masked_lm_weights"]) > 0
-            rows, slots = np.nonzero(used_BP)
-            ids_BL[rows, batch["masked_lm_positions"][rows, slots]] = batch["masked_lm_ids"][rows, slots]
-            for ids_L, type_ids_L in zip(ids_BL, np.asarray(batch["type_ids"]), strict=True):
-                position = self._whole_word(ids_L)
-                if position is None:
+            for row in range(len(batch["input_ids"])):
+                example = {name: np.asarray(field[row]) for name, field in batch.items()}
+                slot = self._whole_word(example)
+                if slot is None:
                     continue
-                answer = self.tokenizer.decode([int(ids_L[position])])
-                ids_L[position] = MASK_ID
-                guesses = self._guess(ids_L, type_ids_L, position, top_k)
+                ids_L, position = example["input_ids"], int(example["masked_lm_positions"][slot])
+                guesses = self._guess(ids_L, example["type_ids"], position, top_k)
+                answer = self.tokenizer.decode([int(example["masked_lm_ids"][slot])])
                 filled.append(Filled(self._excerpt(ids_L, position, context), answer, guesses))
                 if len(filled) == count:
                     return filled
         return filled
 
-    def _whole_word(self, ids_L: np.ndarray) -> int | None:
-        """The position nearest to the middle of the text of a word of four letters or more in one piece."""
-        used = int((ids_L != PAD_ID).sum())
-        starts_L = self.tokenizer.is_word_start[ids_L]
-        for position in sorted(range(1, used - 1), key=lambda i: abs(i - used // 2)):
-            word = self.tokenizer.decode([int(ids_L[position])])
-            if starts_L[position] and starts_L[position + 1] and len(word) >= 4 and word.isalpha():
-                return position
+    def _whole_word(self, example: dict[str, np.ndarray]) -> int | None:
+        """The slot of the middlemost [MASK] that hides a word of four letters or more in one piece."""
+        used = np.flatnonzero(example["masked_lm_weights"])
+        whole_L = example["input_ids"].copy()
+        whole_L[example["masked_lm_positions"][used]] = example["masked_lm_ids"][used]
+        starts_L = self.tokenizer.is_word_start[whole_L]
+        for slot in sorted(used.tolist(), key=lambda slot: abs(slot - len(used) // 2)):
+            position = example["masked_lm_positions"][slot]
+            word = self.tokenizer.decode([int(whole_L[position])])
+            hidden = example["input_ids"][position] == MASK_ID
+            if hidden and starts_L[position] and starts_L[position + 1] and len(word) >= 4 and word.isalpha():
+                return slot
         return None
 
     def _excerpt(self, ids_L: np.ndarray, position: int, context: int) -> str:
@@ -120,8 +125,13 @@ class MaskFiller:
         stops = np.flatnonzero(np.isin(ids_L, (CLS_ID, SEP_ID, PAD_ID)))
         begin = max(position - context, stops[stops < position].max(initial=-1) + 1)
         end = min(position + 1 + context, stops[stops > position].min(initial=len(ids_L)))
-        left, right = ids_L[begin:position].tolist(), ids_L[position + 1 : end].tolist()
-        return f"{self.tokenizer.decode(left)} {MASK_TEXT} {self.tokenizer.decode(right)}"
+        return f"{self._text(ids_L[begin:position])} {MASK_TEXT} {self._text(ids_L[position + 1 : end])}"
+
+    def _text(self, ids: np.ndarray) -> str:
+        """Pieces as text, HIDDEN_TEXT where [MASK] stands."""
+        parts = np.split(ids, np.flatnonzero(ids == MASK_ID))
+        texts = [self.tokenizer.decode(part[part != MASK_ID].tolist()) for part in parts]
+        return f" {HIDDEN_TEXT} ".join(texts)
 
     def _guess(self, ids_L: np.ndarray, type_ids_L: np.ndarray, position: int, top_k: int) -> list[Guess]:
         positions_BP = np.array([[position]], np.int32)
