@@ -13,10 +13,16 @@ from fnet_jax.train.writers import read_jsonl
 from tests.conftest import REPOSITORY, command, run
 
 
-def start(args: list[str]) -> subprocess.Popen[str]:
+def start(args: list[str], start_new_session: bool = False) -> subprocess.Popen[str]:
     environment = {**os.environ, "XLA_FLAGS": ""}
     return subprocess.Popen(
-        args, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        args,
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=start_new_session,
     )
 
 
@@ -73,6 +79,18 @@ def test_a_killed_run_goes_on_as_if_nothing_had_been(overrides, tmp_path, uninte
     assert result.returncode == 0, result.stderr
     assert f"resume: {workdir}/checkpoints/{saved}" in result.stdout
     assert losses(workdir) == uninterrupted
+
+
+def test_ctrl_c_reaches_input_processes_too(overrides, tmp_path):
+    """A terminal sends it to the whole group; the state is saved although the batches have ended."""
+    args = command("train.py", {**overrides, **LONG, "data.num_workers": 2}, f"--workdir={tmp_path}")
+    process = start(args, start_new_session=True)
+    wait_for_step(str(tmp_path), 25, process)
+    os.killpg(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=200)
+    assert process.returncode == 130, out
+    saved = Checkpointer(str(tmp_path), read_only=True).latest()
+    assert f"stopped at step {saved} of 600, saved" in out
 
 
 def test_sigterm_while_compiling_saves_too(overrides, tmp_path):

@@ -20,6 +20,7 @@ from absl import logging
 
 from fnet_jax.core import cli
 from fnet_jax.core import config as config_lib
+from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
 from fnet_jax.data.dataset import TOKENIZER_FILE
 from fnet_jax.nn.encoder import layer_mixers
@@ -205,8 +206,11 @@ class _Loop:
                     if last or stopped:
                         break
                     self._profile(step)
-                    with self._stopwatch.part("data"):
-                        batch = next(batches)
+                    batch = self._next(batches)
+                    if batch is None:
+                        stopped = self._stopped_by()
+                        self._save(step)
+                        break
                     self._state, sums = compiled(self._state, batch)
                     self._read_pending()
                     self._pending = (step + 1, sums)
@@ -243,6 +247,16 @@ class _Loop:
         compiled = self._run.train_step().lower(structs, self._run.batch_structs()).compile()
         self._say(f"compiled in {time.perf_counter() - begin:.0f} s; training from step {self._start_step}")
         return compiled
+
+    def _next(self, batches: Iterator[Batch]) -> Batch | None:
+        """The next batch; None where Ctrl-C, which reaches the input processes too, has ended them."""
+        try:
+            with self._stopwatch.part("data"):
+                return next(batches)
+        except Exception:
+            if self._stopped_by():
+                return None
+            raise
 
     def _evaluate(self, step: int) -> None:
         self._read_pending()

@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.train import evaluate
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.loop import train
-from fnet_jax.train.run import set_up
+from fnet_jax.train.run import Run, set_up
 from fnet_jax.train.writers import read_jsonl
 from tests.conftest import smoke_config
 
@@ -179,3 +180,28 @@ def test_profiler_window(overrides, tmp_path, num_steps):
     )
     assert train(config, str(tmp_path)) == 0
     assert list((tmp_path / "profile").rglob("*.trace.json.gz"))
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_input_that_breaks_off(overrides, tmp_path, monkeypatch, interrupted):
+    """Because of Ctrl-C: saved, 130. Otherwise the run ends with the cause."""
+    whole = Run.device_batches
+
+    def broken(run, split, start_step=0):
+        batches, count = whole(run, split, start_step)
+
+        def iterate():
+            yield from (next(batches) for _ in range(3))
+            if interrupted:
+                signal.raise_signal(signal.SIGINT)
+            raise RuntimeError("a worker died")
+
+        return iterate(), count
+
+    monkeypatch.setattr(Run, "device_batches", broken)
+    if interrupted:
+        assert train(smoke_config(overrides), str(tmp_path)) == 130
+        assert Checkpointer(str(tmp_path), read_only=True).latest() == 3
+    else:
+        with pytest.raises(RuntimeError, match="a worker died"):
+            train(smoke_config(overrides), str(tmp_path))
