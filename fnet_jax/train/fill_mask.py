@@ -91,7 +91,7 @@ class MaskFiller:
             context: pieces of text to show on either side; other hidden ones are shown as HIDDEN_TEXT.
         """
         filled: list[Filled] = []
-        batches, _ = self._run.host_batches("heldout")
+        batches, _ = self._run.host_batches("heldout", whole=True)
         for batch in batches:
             for row in range(len(batch["input_ids"])):
                 example = {name: np.asarray(field[row]) for name, field in batch.items()}

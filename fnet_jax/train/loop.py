@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 import jax
-from absl import logging
 
 from fnet_jax.core import cli
 from fnet_jax.core import config as config_lib
@@ -341,7 +340,6 @@ class _Loop:
     def _say(self, text: str) -> None:
         if self._console:
             self._console.say(text)
-        logging.info(text)
 
 
 def _due(step: int, frequency: int) -> bool:

@@ -57,12 +57,15 @@ class Run:
         """The jitted evaluation step."""
         return jax.jit(make_eval_step(self.objective))
 
-    def host_batches(self, split: Split, start_step: int = 0) -> tuple[Iterator[Batch], int]:
+    def host_batches(
+        self, split: Split, start_step: int = 0, whole: bool = False
+    ) -> tuple[Iterator[Batch], int]:
         """This process's rows of the batches of a split from `start_step` on, and how many follow.
 
         Args:
             split: "train" (endless: epoch after epoch) or "heldout" (each example once, tail padded).
             start_step: batches to leave out.
+            whole: all of the held-out split, whatever `max_num_eval_steps` says.
         """
         train = self.config.train
         batches = PretrainBatches(
@@ -78,7 +81,9 @@ class Run:
         if split == "train":
             stop = train.num_train_steps
         else:
-            stop = min(len(batches), train.max_num_eval_steps or len(batches))
+            stop = len(batches)
+            if train.max_num_eval_steps and not whole:
+                stop = min(stop, train.max_num_eval_steps)
         return iterate(batches, start_step, stop, num_workers=self.config.data.num_workers), stop - start_step
 
     def device_batches(self, split: Split, start_step: int = 0) -> tuple[Iterator[Batch], int]:
