@@ -82,6 +82,8 @@ class MaskFiller:
     def held_out(self, count: int, top_k: int = 5, context: int = 14) -> list[Filled]:
         """Fills one hidden word in each of the first `count` held-out examples that have one.
 
+        Where there are too few whole words, as with a very small vocabulary, any hidden piece will do.
+
         The examples are those of the evaluation, with all their hidden pieces: FNet mixes every position
         into every other, and a text with a single [MASK] is not what it was trained on.
 
@@ -90,33 +92,39 @@ class MaskFiller:
             top_k: guesses per example.
             context: pieces of text to show on either side; other hidden ones are shown as HIDDEN_TEXT.
         """
+        words = self._held_out(count, top_k, context, whole_words=True)
+        return words if len(words) == count else self._held_out(count, top_k, context, whole_words=False)
+
+    def _held_out(self, count: int, top_k: int, context: int, whole_words: bool) -> list[Filled]:
         filled: list[Filled] = []
         batches, _ = self._run.host_batches("heldout", whole=True)
         for batch in batches:
             for row in range(len(batch["input_ids"])):
                 example = {name: np.asarray(field[row]) for name, field in batch.items()}
-                slot = self._whole_word(example)
+                slot = self._hidden_slot(example, whole_words)
                 if slot is None:
                     continue
                 ids_L, position = example["input_ids"], int(example["masked_lm_positions"][slot])
                 guesses = self._guess(ids_L, example["type_ids"], position, top_k)
-                answer = self.tokenizer.decode([int(example["masked_lm_ids"][slot])])
+                answer = self._shown(int(example["masked_lm_ids"][slot]))
                 filled.append(Filled(self._excerpt(ids_L, position, context), answer, guesses))
                 if len(filled) == count:
                     return filled
         return filled
 
-    def _whole_word(self, example: dict[str, np.ndarray]) -> int | None:
-        """The slot of the middlemost [MASK] that hides a word of four letters or more in one piece."""
+    def _hidden_slot(self, example: dict[str, np.ndarray], whole_words: bool) -> int | None:
+        """The slot of the middlemost [MASK]; if wished, of those that hide a whole, longer word."""
         used = np.flatnonzero(example["masked_lm_weights"])
         whole_L = example["input_ids"].copy()
         whole_L[example["masked_lm_positions"][used]] = example["masked_lm_ids"][used]
         starts_L = self.tokenizer.is_word_start[whole_L]
         for slot in sorted(used.tolist(), key=lambda slot: abs(slot - len(used) // 2)):
             position = example["masked_lm_positions"][slot]
+            if example["input_ids"][position] != MASK_ID:
+                continue
             word = self.tokenizer.decode([int(whole_L[position])])
-            hidden = example["input_ids"][position] == MASK_ID
-            if hidden and starts_L[position] and starts_L[position + 1] and len(word) >= 4 and word.isalpha():
+            is_word = starts_L[position] and starts_L[position + 1] and len(word) >= 4 and word.isalpha()
+            if is_word or not whole_words:
                 return slot
         return None
 
@@ -126,6 +134,10 @@ class MaskFiller:
         begin = max(position - context, stops[stops < position].max(initial=-1) + 1)
         end = min(position + 1 + context, stops[stops > position].min(initial=len(ids_L)))
         return f"{self._text(ids_L[begin:position])} {MASK_TEXT} {self._text(ids_L[position + 1 : end])}"
+
+    def _shown(self, piece: int) -> str:
+        """One piece as text; pieces without any, such as a lone space, by their name."""
+        return self.tokenizer.decode([piece]) or self.tokenizer.id_to_piece(piece)
 
     def _text(self, ids: np.ndarray) -> str:
         """Pieces as text, HIDDEN_TEXT where [MASK] stands."""
@@ -139,7 +151,7 @@ class MaskFiller:
             top = self._top(self._variables, ids_L[None], type_ids_L[None], positions_BP, top_k=top_k)
         values_K, pieces_K = jax.device_get(top)
         return [
-            Guess(self.tokenizer.decode([int(piece)]) or self.tokenizer.id_to_piece(int(piece)), float(value))
+            Guess(self._shown(int(piece)), float(value))
             for value, piece in zip(values_K, pieces_K, strict=True)
         ]
 
