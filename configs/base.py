@@ -10,8 +10,11 @@ import ml_collections
 def get_config() -> ml_collections.ConfigDict:
     """The defaults: FNet-Base as published, on the embedded corpus."""
     c = ml_collections.ConfigDict()
+    c.task = "pretrain"  # pretrain; a GLUE task, ag_news, pydocs; classify or regress for files of your own
     c.seed = 0  # of parameters, dropout, and the whole sequence of examples
-    c.init_from = ""  # workdir or checkpoint folder whose params start a new run; "": random
+    # Workdir or checkpoint folder whose params start a new run; "": random. Tasks other than pretrain
+    # take the encoder, the tokenizer and the shape of the model from there.
+    c.init_from = ""
 
     c.model = ml_collections.ConfigDict()
     c.model.mixer = "fourier"  # fourier, hartley, dct, hadamard, linear, random, attention, ff_only
@@ -30,11 +33,13 @@ def get_config() -> ml_collections.ConfigDict:
     c.model.vocab_size = 0  # V; 0: the number of pieces of the tokenizer
     c.model.dropout_rate = 0.1  # after embeddings and feed-forward
     c.model.mixing_dropout_rate = 0.1  # attention probabilities
+    c.model.classifier_dropout_rate = 0.0  # on the classifier's input; the original has none
+    c.model.num_outputs = 0  # C of the classifier; 0: the number of labels, or 1 for regression
     c.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters stay float32
     c.model.remat = False  # recompute each layer in the backward pass: less memory, more time
 
     c.data = ml_collections.ConfigDict()
-    c.data.corpus = "pydocs"  # pydocs, a file, folder or glob (.txt .jsonl .jsonl.gz .parquet), tfds:NAME
+    c.data.corpus = "pydocs"  # pydocs, a file, folder or glob, tfds:NAME; see docs/data.md
     c.data.text_field = "text"  # field of JSONL, Parquet and TFDS records that holds the document
     c.data.tokenizer = ""  # SentencePiece .model file; "": train one on the corpus
     c.data.tokenizer_pieces = 32_000  # size of the vocabulary when one is trained
@@ -49,27 +54,43 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.whole_word_masking = False  # choose words, not pieces
     c.data.num_workers = 0  # input processes per host; 0: threads of this one
     c.data.prefetch = 2  # batches ready on the devices ahead of the step
+    # Labelled tasks. GLUE and AG News are read from the files in data.dir, or from TFDS (data.corpus).
+    c.data.validation = ""  # file with the validation split of task classify or regress; "": held out
+    c.data.test = ""  # file with the test split, labelled or not; "": none
+    c.data.text_b_field = ""  # field of the second text of a pair; "": single texts
+    c.data.label_field = "label"
+    c.data.labels = ()  # names of the labels, in the order of their ids; (): those of the training split
+    c.data.truncation = "longest_first"  # longest_first; tail: cut the end off, as the original
+    c.data.swap_texts = False  # second text of a pair first; the original does so for MNLI
+    c.data.max_train_examples = 0  # use only so many, chosen by seed; 0: all
+    c.data.max_eval_examples = 0  # use only the first so many of each evaluated split; 0: all
 
     c.optim = ml_collections.ConfigDict()
     c.optim.learning_rate = 1e-4  # at the end of the warm-up
     c.optim.schedule = "linear"  # linear, cosine, rsqrt, constant: what follows the warm-up
     c.optim.num_warmup_steps = 10_000
+    c.optim.warmup_proportion = 0.0  # of all steps, in place of num_warmup_steps; 0: off
     c.optim.adam_b1 = 0.9
     c.optim.adam_b2 = 0.999
     c.optim.adam_eps = 1e-6
     c.optim.weight_decay = 0.01
     c.optim.decay_mask = "all"  # all: every parameter, as the original; matrices: no bias, no LayerNorm
     c.optim.clipped_grad_norm = 0.0  # clip gradients to this global norm; 0: off
+    c.optim.learning_rate_rules = ""  # factors by parameter path, "REGEX=FACTOR,..."; see train/optim.py
 
     c.train = ml_collections.ConfigDict()
     c.train.num_train_steps = 1_000_000
+    c.train.num_train_epochs = 0.0  # in place of num_train_steps; 0: off
     c.train.train_batch_size = 256  # B, over all devices
     c.train.gradient_accum_steps = 1  # the batch is worked off in this many parts
     c.train.eval_batch_size = 256
     c.train.eval_frequency = 2_000  # steps between evaluations; 0: only at the end
+    c.train.eval_proportion = 0.0  # of all steps, in place of eval_frequency; 0: off
     c.train.max_num_eval_steps = 100  # batches per evaluation; 0: the whole held-out split
     c.train.save_checkpoints_steps = 2_000
     c.train.max_to_keep = 3  # checkpoints
+    c.train.keep_best = False  # save at every evaluation, and keep the checkpoint with the best score
+    c.train.early_stop_evals = 0  # stop after so many evaluations without a better score; 0: never
     c.train.log_frequency = 100  # steps between lines of metrics
 
     c.mesh = ml_collections.ConfigDict()

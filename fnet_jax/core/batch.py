@@ -62,3 +62,29 @@ def pretrain_spec(batch_size: int, max_seq_length: int, max_predictions_per_seq:
         "next_sentence_labels": jax.ShapeDtypeStruct((batch_size,), ints),
         "example_weights": jax.ShapeDtypeStruct((batch_size,), floats),
     }
+
+
+def labelled_spec(batch_size: int, max_seq_length: int, regression: bool) -> BatchSpec:
+    """Shapes and dtypes of a batch of a labelled task (classification or regression).
+
+    Args:
+        batch_size: B.
+        max_seq_length: L.
+        regression: labels are numbers and no class ids.
+
+    Returns:
+        One `jax.ShapeDtypeStruct` per field:
+
+        - `input_ids` i32[B, L]: [CLS] A [SEP], or [CLS] A [SEP] B [SEP]; `PAD_ID` fills the end.
+        - `type_ids` i32[B, L]: 0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding.
+        - `labels` i32[B] or f32[B]: class id or number; 0 where the split has no labels.
+        - `example_weights` f32[B]: 1 for real examples, 0 for those that only fill the last batch
+          of a split.
+    """
+    ints, floats = np.dtype(np.int32), np.dtype(np.float32)
+    return {
+        "input_ids": jax.ShapeDtypeStruct((batch_size, max_seq_length), ints),
+        "type_ids": jax.ShapeDtypeStruct((batch_size, max_seq_length), ints),
+        "labels": jax.ShapeDtypeStruct((batch_size,), floats if regression else ints),
+        "example_weights": jax.ShapeDtypeStruct((batch_size,), floats),
+    }

@@ -1,0 +1,190 @@
+"""What values of the config can work, alone and together; everything else is refused in one sentence."""
+
+from fnet_jax.core.errors import UserError
+from fnet_jax.core.schema import Config
+
+
+def check_devices(config: Config, num_devices: int) -> None:
+    """Refuses batches that do not divide over `num_devices` devices.
+
+    Raises:
+        UserError: naming the batch key and the nearest size that divides.
+    """
+    parts = {
+        "train_batch_size": num_devices * config.train.gradient_accum_steps,
+        "eval_batch_size": num_devices,
+    }
+    for key, divisor in parts.items():
+        size = getattr(config.train, key)
+        if size % divisor:
+            nearest = max(divisor, round(size / divisor) * divisor)
+            accum = (
+                ""
+                if divisor == num_devices
+                else f" x gradient_accum_steps={config.train.gradient_accum_steps}"
+            )
+            raise UserError(
+                f"train.{key}={size} does not divide over {num_devices} devices{accum}; try {nearest}"
+            )
+
+
+def check(c: Config) -> None:
+    """Refuses values that cannot work, alone or together."""
+    m, d, o, t = c.model, c.data, c.optim, c.train
+    positive = {
+        "model": "num_layers d_model d_emb d_ff num_heads max_seq_length type_vocab_size",
+        "data": "tokenizer_pieces max_predictions_per_seq masking_rate prefetch",
+        "optim": "learning_rate adam_eps",
+        "train": "num_train_steps train_batch_size gradient_accum_steps eval_batch_size "
+        "save_checkpoints_steps max_to_keep log_frequency",
+        "log": "profile_steps",
+    }
+    not_negative = {
+        "model": "vocab_size num_attention_layers num_outputs",
+    XX
+        "optim": "num_warmup_steps weight_decay clipped_grad_norm",
+        "train": "eval_frequency max_num_eval_steps num_train_epochs early_stop_evals",
+        "log": "profile_start",
+    }
+    below_one = {
+        "model": "dropout_rate mixing_dropout_rate classifier_dropout_rate",
+        "data": "masking_rate holdout_fraction",
+        "optim": "adam_b1 adam_b2 warmup_proportion",
+        "train": "eval_proportion",
+    }
+    for table, valid, holds in (
+        (positive, "greater than 0", lambda v: v > 0),
+        (not_negative, "0 or more", lambda v: v >= 0),
+        (below_one, "at least 0 and below 1", lambda v: 0 <= v < 1),
+    ):
+        for section, names in table.items():
+            for name in names.split():
+                value = getattr(getattr(c, section), name)
+                _require(holds(value), f"{section}.{name}={value} must be {valid}")
+
+    _require(0 <= c.seed < 2**32, f"seed={c.seed} must be at least 0 and below 2**32")
+    _require(m.max_seq_length >= 8, f"model.max_seq_length={m.max_seq_length} must be at least 8")
+    _require(
+        m.type_vocab_size >= 2,
+        f"model.type_vocab_size={m.type_vocab_size} must be at least 2 (segments A and B)",
+    )
+    _require(
+        not m.has_attention or m.d_model % m.num_heads == 0,
+        f"model.d_model={m.d_model} is not divisible by model.num_heads={m.num_heads}, which attention needs",
+    )
+    _require(
+        m.mixer != "hadamard" or m.d_model % 2 == 0,
+        f"model.d_model={m.d_model} must be even for model.mixer='hadamard'; try {m.d_model + 1}",
+    )
+    _require(
+        m.num_attention_layers <= m.num_layers,
+        f"model.num_attention_layers={m.num_attention_layers} exceeds model.num_layers={m.num_layers}",
+    )
+    if c.task == "pretrain":
+        _check_pretraining(c)
+    _require(d.holdout_fraction > 0, f"data.holdout_fraction={d.holdout_fraction} must be greater than 0")
+    _require(
+        o.schedule == "constant" or t.num_train_epochs > 0 or o.num_warmup_steps < t.num_train_steps,
+        f"optim.num_warmup_steps={o.num_warmup_steps} must be below "
+        f"train.num_train_steps={t.num_train_steps}",
+    )
+    _require(
+        o.schedule != "rsqrt" or o.num_warmup_steps > 0 or o.warmup_proportion > 0,
+        "optim.num_warmup_steps=0 must be greater than 0 for optim.schedule='rsqrt'",
+    )
+    _require(
+        t.early_stop_evals == 0 or t.keep_best,
+        f"train.early_stop_evals={t.early_stop_evals} needs train.keep_best=True, which says what is better",
+    )
+    _require(
+        not t.keep_best or c.task != "pretrain",
+        "train.keep_best=True needs a task with a score; task='pretrain' keeps the newest checkpoints",
+    )
+    _require(
+        t.train_batch_size % t.gradient_accum_steps == 0,
+        f"train.gradient_accum_steps={t.gradient_accum_steps} does not divide "
+        f"train.train_batch_size={t.train_batch_size}",
+    )
+    _require(
+        c.mesh.data == -1 or c.mesh.data > 0,
+        f"mesh.data={c.mesh.data} must be -1 (all devices) or greater than 0",
+    )
+
+
+def _check_pretraining(c: Config) -> None:
+    """The numbers of masked LM."""
+    m, d = c.model, c.data
+    needed = int(m.max_seq_length * d.masking_rate)
+    _require(
+        d.max_predictions_per_seq >= needed,
+        f"data.max_predictions_per_seq={d.max_predictions_per_seq} is too small for data.masking_rate="
+        f"{d.masking_rate} at model.max_seq_length={m.max_seq_length}; use {needed} or more",
+    )
+    _require(
+        d.max_predictions_per_seq < m.max_seq_length,
+        f"data.max_predictions_per_seq={d.max_predictions_per_seq} must be below "
+        f"model.max_seq_length={m.max_seq_length}",
+    )
+    shares = d.mask_token_proportion + d.random_token_proportion
+    _require(
+        shares <= 1 + 1e-9,
+        f"data.mask_token_proportion + data.random_token_proportion = {shares:g} must not exceed 1",
+    )
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise UserError(message)
+
+
+def check_alive(c: Config, key: str) -> None:
+    """Refuses a key set by hand that this config never reads."""
+    m, d, t = c.model, c.data, c.train
+    labelled = ("task='pretrain' has no labels", c.task != "pretrain")
+    pretraining = (f"task={c.task!r} is no pretraining", c.task == "pretrain")
+    own_files = (
+        f"task={c.task!r} does not read tables of your own",
+        c.task in ("classify", "regress"),
+    )
+    keeps_best = ("train.keep_best is off", t.keep_best)
+    own_tokenizer = ("data.tokenizer is given", d.tokenizer == "")
+    dead_unless = {
+        "model.fourier_impl": (f"model.mixer={m.mixer!r}", m.mixer in ("fourier", "hartley")),
+        "model.num_attention_layers": (
+            "model.mixer='attention' already is attention",
+            m.mixer != "attention",
+        ),
+        "model.attention_layout": ("model.num_attention_layers=0", m.num_attention_layers > 0),
+        "model.num_heads": ("no layer is an attention layer", m.has_attention),
+        "model.mixing_dropout_rate": ("no layer is an attention layer", m.has_attention),
+        "data.tokenizer_pieces": own_tokenizer,
+        "data.tokenizer_algorithm": own_tokenizer,
+        "data.text_field": (
+            ("data.corpus='pydocs' has no fields", d.corpus != "pydocs")
+            if c.task == "pretrain"
+            else own_files
+        ),
+        **{f"data.{name}": pretraining for name in PRETRAINING_KEYS.split()},
+        **{f"data.{name}": own_files for name in OWN_FILES_KEYS.split()},
+        **{f"data.{name}": labelled for name in LABELLED_KEYS.split()},
+        "model.classifier_dropout_rate": labelled,
+        "model.num_outputs": labelled,
+        "optim.num_warmup_steps": ("optim.warmup_proportion is set", c.optim.warmup_proportion == 0),
+        "train.num_train_steps": ("train.num_train_epochs is set", t.num_train_epochs == 0),
+        "train.eval_frequency": ("train.eval_proportion is set", t.eval_proportion == 0),
+        "train.keep_best": labelled,
+        "train.early_stop_evals": keeps_best,
+        "optim.decay_mask": ("optim.weight_decay=0", c.optim.weight_decay > 0),
+        "log.profile_steps": ("log.profile_start=0", c.log.profile_start > 0),
+    }
+    if key in dead_unless:
+        why, alive = dead_unless[key]
+        _require(alive, f"config key {key} was set but has no effect: {why}; remove it")
+
+
+PRETRAINING_KEYS = (
+    "next_sentence max_predictions_per_seq masking_rate mask_token_proportion random_token_proportion "
+    "whole_word_masking"
+)
+OWN_FILES_KEYS = "validation test text_b_field label_field labels"
+LABELLED_KEYS = "truncation swap_texts max_train_examples max_eval_examples"

@@ -1,0 +1,141 @@
+"""The config's keys and their types, as frozen dataclasses; `configs/base.py` says what each means."""
+
+import dataclasses
+from typing import Literal
+
+Task = Literal[
+    "pretrain",
+    "cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax",
+    "ag_news", "pydocs",
+    "classify", "regress",
+]  # fmt: skip
+Mixer = Literal["fourier", "hartley", "dct", "hadamard", "linear", "random", "attention", "ff_only"]
+FourierImpl = Literal["auto", "fft", "dft"]
+Layout = Literal["bottom", "middle", "mixed", "top"]
+Schedule = Literal["linear", "cosine", "rsqrt", "constant"]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """The encoder and its heads; all that `nn` needs to know."""
+
+    mixer: Mixer
+    fourier_impl: FourierImpl
+    num_attention_layers: int
+    attention_layout: Layout
+    num_layers: int
+    d_model: int
+    d_emb: int
+    d_ff: int
+    num_heads: int
+    max_seq_length: int
+    type_vocab_size: int
+    vocab_size: int
+    dropout_rate: float
+    mixing_dropout_rate: float
+    classifier_dropout_rate: float
+    num_outputs: int
+    dtype: Literal["float32", "bfloat16"]
+    remat: bool
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether any layer is an attention layer."""
+        return self.mixer == "attention" or self.num_attention_layers > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """Corpus, tokenizer, prepared data set and what is made of it."""
+
+    corpus: str
+    text_field: str
+    tokenizer: str
+    tokenizer_pieces: int
+    tokenizer_algorithm: Literal["bpe", "unigram"]
+    dir: str
+    holdout_fraction: float
+    next_sentence: Literal["swap", "random"]
+    max_predictions_per_seq: int
+    masking_rate: float
+    mask_token_proportion: float
+    random_token_proportion: float
+    whole_word_masking: bool
+    num_workers: int
+    prefetch: int
+    validation: str
+    test: str
+    text_b_field: str
+    label_field: str
+    labels: tuple[str, ...]
+    truncation: Literal["longest_first", "tail"]
+    swap_texts: bool
+    max_train_examples: int
+    max_eval_examples: int
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimConfig:
+    """AdamW and its schedule."""
+
+    learning_rate: float
+    schedule: Schedule
+    num_warmup_steps: int
+    warmup_proportion: float
+    adam_b1: float
+    adam_b2: float
+    adam_eps: float
+    weight_decay: float
+    decay_mask: Literal["all", "matrices"]
+    clipped_grad_norm: float
+    learning_rate_rules: str
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Steps, batches, evaluations and checkpoints."""
+
+    num_train_steps: int
+    num_train_epochs: float
+    train_batch_size: int
+    gradient_accum_steps: int
+    eval_batch_size: int
+    eval_frequency: int
+    eval_proportion: float
+    max_num_eval_steps: int
+    save_checkpoints_steps: int
+    max_to_keep: int
+    keep_best: bool
+    early_stop_evals: int
+    log_frequency: int
+
+
+@dataclasses.dataclass(frozen=True)
+class MeshConfig:
+    """Sizes of the mesh axes."""
+
+    data: int
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    """Where metrics go beside the console, JSONL and TensorBoard."""
+
+    wandb_project: str
+    profile_start: int
+    profile_steps: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The whole run."""
+
+    task: Task
+    seed: int
+    init_from: str
+    model: ModelConfig
+    data: DataConfig
+    optim: OptimConfig
+    train: TrainConfig
+    mesh: MeshConfig
+    log: LogConfig
