@@ -41,7 +41,8 @@ def check(c: Config) -> None:
     }
     not_negative = {
         "model": "vocab_size num_attention_layers num_outputs",
-    XX
+        "data": "num_workers random_token_proportion mask_token_proportion max_train_examples "
+        "max_eval_examples",
         "optim": "num_warmup_steps weight_decay clipped_grad_norm",
         "train": "eval_frequency max_num_eval_steps num_train_epochs early_stop_evals",
         "log": "profile_start",

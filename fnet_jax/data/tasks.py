@@ -6,8 +6,6 @@ Facts of GLUE: Wang et al. 2019 (arXiv 1804.07461) and the files of the benchmar
 import dataclasses
 from collections.abc import Mapping
 
-TWO_SIDES = ("validation_matched", "validation_mismatched")  # of MNLI; the first one chooses checkpoints
-
 
 @dataclasses.dataclass(frozen=True)
 class Task:
@@ -56,7 +54,6 @@ def _splits(train: int, validation: int, test: int) -> dict[str, int]:
 
 
 ACCURACY = ("accuracy",)
-NO_YES = ("0", "1")
 NLI = ("entailment", "neutral", "contradiction")
 TWO_WAY_NLI = ("entailment", "not_entailment")
 
@@ -102,7 +99,7 @@ TASKS: dict[str, Task] = {
             ACCURACY, ACCURACY, ACCURACY, {"train": 120_000, "test": 7600}, pair=False,
         ),
         Task("pydocs", "pydocs", (), ACCURACY, ACCURACY, ACCURACY, {}, pair=False),
-        Task("classify", "classify", (), ("accuracy", "f1"), ACCURACY, ACCURACY, {}, pair=False),
+        Task("classify", "classify", (), ("accuracy", "macro_f1"), ACCURACY, ACCURACY, {}, pair=False),
         Task("regress", "regress", (), ("pearson", "spearman"), ("spearman",), ("spearman",), {},
              regression=True, pair=False),
     )
