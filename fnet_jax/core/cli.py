@@ -7,19 +7,20 @@ device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or S
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
 
+import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from fnet_jax.core import config as config_lib
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.workdir import CONFIG_FILE, adopt_model, saved_config
 
 EXIT_USER_ERROR = 2
 EXIT_DIVERGED = 3
-
-CONFIG_FILE = "config.json"  # the resolved config, in the workdir
 
 
 def define_run_flags() -> None:
@@ -48,7 +49,7 @@ def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -
     app.run(guarded, flags_parser=_parse_flags)
 
 
-def config() -> config_lib.Config:
+def config() -> Config:
     """The checked config of `--config`; with `--print_config` prints it and exits.
 
     Without `--config`, the config saved in `--workdir` by an earlier run.
@@ -58,7 +59,7 @@ def config() -> config_lib.Config:
     """
     if flags.FLAGS.config is not None:
         overrides = config_flags.get_override_values(flags.FLAGS["config"])
-        parsed = config_lib.parse(flags.FLAGS.config, overrides)
+        parsed = make_config(flags.FLAGS.config, overrides, flags.FLAGS.workdir and workdir())
     else:
         saved = saved_config(workdir())
         _require(saved is not None, f"--config is not given and --workdir={workdir()} holds no {CONFIG_FILE}")
@@ -68,6 +69,22 @@ def config() -> config_lib.Config:
         print(json.dumps(config_lib.to_dict(parsed), indent=2))
         sys.exit(0)
     return parsed
+
+
+def make_config(
+    config: ml_collections.ConfigDict, overrides: Collection[str] = (), workdir: str | None = None
+) -> Config:
+    """The checked config of a run; a labelled task takes its model from where it starts.
+
+    Args:
+        config: as a config file gives it, with the overrides applied.
+        overrides: dotted keys that the user set by hand.
+        workdir: of the run, if it has one.
+
+    Raises:
+        UserError: if the config cannot work.
+    """
+    return adopt_model(config_lib.parse(config, overrides), overrides, workdir)
 
 
 def workdir() -> str:
@@ -80,21 +97,6 @@ def workdir() -> str:
         bool(flags.FLAGS.workdir), "--workdir is not given; name a folder for data, checkpoints and metrics"
     )
     return os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
-
-
-def saved_config(directory: str) -> config_lib.Config | None:
-    """The config that a run left in `directory`, or None."""
-    path = os.path.join(directory, CONFIG_FILE)
-    if not os.path.exists(path):
-        return None
-    with open(path, encoding="utf-8") as file:
-        try:
-            values = json.load(file)
-        except json.JSONDecodeError as error:
-            raise UserError(
-                f"{path} is not valid JSON ({error}); restore it or use a fresh --workdir"
-            ) from error
-    return config_lib.from_dict(values)
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:

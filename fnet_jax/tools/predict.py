@@ -10,6 +10,7 @@ from absl import flags
 from fnet_jax.core import cli
 from fnet_jax.core.batch import MASK_ID, SPECIAL_PIECES
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.workdir import CONFIG_FILE, saved_config
 
 COMMANDS = ("fill-mask",)
 MASK_TEXT = SPECIAL_PIECES[MASK_ID]
@@ -33,11 +34,9 @@ def main(argv: Sequence[str]) -> None:
     for text in texts:
         if MASK_TEXT not in text:
             raise UserError(f"text {text!r} has no {MASK_TEXT}; put it where a word is to be guessed")
-    config = cli.saved_config(flag.model)
+    config = saved_config(flag.model)
     if config is None:
-        raise UserError(
-            f"--model={flag.model} holds no {cli.CONFIG_FILE}; name the --workdir of a training run"
-        )
+        raise UserError(f"--model={flag.model} holds no {CONFIG_FILE}; name the --workdir of a training run")
 
     from fnet_jax.train.fill_mask import Filled, MaskFiller, show
 

@@ -13,7 +13,7 @@ from absl import flags
 
 from fnet_jax.core import cli
 from fnet_jax.core.errors import UserError
-from fnet_jax.train.checkpoint import CHECKPOINT_DIR
+from fnet_jax.core.workdir import CHECKPOINT_DIR, saved_config
 from fnet_jax.train.evaluate import EVAL_FILE, read_results
 from fnet_jax.train.writers import METRICS_FILE, TENSORBOARD_DIR, read_jsonl
 
@@ -76,7 +76,7 @@ def _baseline(axes: Any, results: list[dict[str, Any]], kind: str, scale: float)
 
 
 def _title(workdir: str) -> str:
-    config = cli.saved_config(workdir)
+    config = saved_config(workdir)
     if config is None:
         return ""
     model = config.model

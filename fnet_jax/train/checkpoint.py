@@ -13,10 +13,10 @@ import orbax.checkpoint as ocp
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
+from fnet_jax.core.workdir import CHECKPOINT_DIR
 from fnet_jax.train.metrics import Variables
 from fnet_jax.train.state import TrainState
 
-CHECKPOINT_DIR = "checkpoints"
 VARIABLES, OPTIMIZER = "variables", "optimizer"
 
 

@@ -5,7 +5,6 @@ results of step n - 1 only after step n is under way: the devices never wait for
 """
 
 import dataclasses
-import json
 import math
 import os
 import shutil
@@ -21,6 +20,7 @@ from fnet_jax.core import cli
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
+from fnet_jax.core.workdir import save_config, saved_config
 from fnet_jax.data.dataset import TOKENIZER_FILE
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import param_count
@@ -106,13 +106,10 @@ def _save_config(run: Run, workdir: str) -> None:
         return
     config = run.config
     shutil.copyfile(os.path.join(run.data_dir, TOKENIZER_FILE), os.path.join(workdir, TOKENIZER_FILE))
-    saved = cli.saved_config(workdir)
+    saved = saved_config(workdir)
     for line in config_lib.differences(saved, config) if saved else []:
         print(f"config changed since the last start: {line}")
-    path = os.path.join(workdir, cli.CONFIG_FILE)
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        json.dump(config_lib.to_dict(config), file, indent=2)
-    os.replace(path + ".tmp", path)
+    save_config(config, workdir)
 
 
 @contextmanager

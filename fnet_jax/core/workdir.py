@@ -1,0 +1,105 @@
+"""What a run leaves in its workdir for others: its resolved config, from which a model is known again."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from fnet_jax.core import config as config_lib
+from fnet_jax.core.config import Config
+from fnet_jax.core.errors import UserError
+
+CONFIG_FILE = "config.json"
+CHECKPOINT_DIR = "checkpoints"
+
+# The keys that say which parameters a model has.
+MODEL_SHAPE = [
+    "mixer",
+    "num_attention_layers",
+    "attention_layout",
+    "num_layers",
+    "d_model",
+    "d_emb",
+    "d_ff",
+    "num_heads",
+    "max_seq_length",
+    "type_vocab_size",
+    "vocab_size",
+]
+
+
+def saved_config(directory: str) -> Config | None:
+    """The config that a run left in `directory`, or None.
+
+    Keys that an older version did not have get the defaults of `configs/base.py`.
+
+    Raises:
+        UserError: if the file is damaged.
+    """
+    path = os.path.join(directory, CONFIG_FILE)
+    if not os.path.exists(path):
+        return None
+    from configs import base
+
+    with open(path, encoding="utf-8") as file:
+        try:
+            values = json.load(file)
+        except json.JSONDecodeError as error:
+            raise UserError(
+                f"{path} is not valid JSON ({error}); restore it or use a fresh --workdir"
+            ) from error
+    return config_lib.from_dict(_filled_up(values, base.get_config().to_dict()))
+
+
+def save_config(config: Config, directory: str) -> None:
+    """Leaves the resolved config in `directory`, whole or not at all."""
+    path = os.path.join(directory, CONFIG_FILE)
+    with open(path + ".tmp", "w", encoding="utf-8") as file:
+        json.dump(config_lib.to_dict(config), file, indent=2)
+    os.replace(path + ".tmp", path)
+
+
+def workdir_of(path: str) -> str:
+    """The workdir of `path`, which is one or a checkpoint folder WORKDIR/checkpoints/STEP in it."""
+    path = os.path.abspath(os.path.expanduser(path))
+    head, tail = os.path.split(path)
+    is_checkpoint = os.path.basename(head) == CHECKPOINT_DIR and tail.isdigit()
+    return os.path.dirname(head) if is_checkpoint else path
+
+
+def adopt_model(config: Config, overrides: Collection[str], workdir: str | None) -> Config:
+    """Gives a labelled task the model shape of the run that it goes on from.
+
+    That is the run in `workdir` itself if there is one, otherwise the one that `init_from` names. Keys
+    set by hand stay; if they do not fit the checkpoint, restoring it says so.
+
+    Raises:
+        UserError: if `init_from` names a folder without a config.
+    """
+    if config.task == "pretrain":
+        return config
+    source = saved_config(workdir) if workdir else None
+    if source is None and config.init_from:
+        place = workdir_of(config.init_from)
+        source = saved_config(place)
+        if source is None:
+            raise UserError(
+                f"init_from={config.init_from} holds no {CONFIG_FILE}; name the --workdir of a training run"
+            )
+    if source is None:
+        return config
+    taken = {key: getattr(source.model, key) for key in MODEL_SHAPE if f"model.{key}" not in overrides}
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, **taken))
+    config_lib.check(config)
+    return config
+
+
+def _filled_up(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    filled = dict(values)
+    for key, default in defaults.items():
+        if isinstance(default, Mapping):
+            filled[key] = _filled_up(values.get(key, {}), default)
+        else:
+            filled.setdefault(key, default)
+    return filled
