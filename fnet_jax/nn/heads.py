@@ -61,6 +61,35 @@ class PretrainModel(nn.Module):
         return PretrainLogits(masked_lm_BPV, self.classification(pooled_BD))
 
 
+class SequenceModel(nn.Module):
+    """One label per example, a class or a number, from the pooled first token; named as the original's."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        """Names the submodules as the original does; it has no dropout before the projection."""
+        self.encoder = Encoder(self.config)
+        self.dropout = nn.Dropout(self.config.classifier_dropout_rate)
+        self.classification = OutputProjection(self.config.num_outputs)
+
+    def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool) -> jax.Array:
+        """Classifies.
+
+        Args:
+            input_ids_BL: pieces.
+            type_ids_BL: segment of each piece.
+            deterministic: False draws dropout masks from the `dropout` generator.
+
+        Returns:
+            logits_BC in float32; for regression C = 1 and the logit is the number.
+
+        Raises:
+            ValueError: see `Encoder`.
+        """
+        _, pooled_BD = self.encoder(input_ids_BL, type_ids_BL, deterministic)
+        return self.classification(self.dropout(pooled_BD, deterministic))
+
+
 class OutputProjection(nn.Module):
     """A dense layer whose kernel lies the other way round, [C, D], so that it can be an embedding table."""
 

@@ -1,4 +1,4 @@
-"""Pretraining losses as sums over the whole batch, to be divided once at the end.
+"""Losses as sums over the whole batch, to be divided once at the end.
 
 A loss or accuracy is a pair (sum, weight). Pairs of different parts of a batch, of different batches
 or of different devices add up; their mean is the same however the examples were divided. (The mean of
@@ -73,6 +73,25 @@ def pretrain_loss(sums: Mapping[str, Sum], normalizers: Mapping[str, jax.Array])
     """
     mlm, nsp = (mean((sums[name][0], normalizers[name])) for name in ("masked_lm_loss", "next_sentence_loss"))
     return mlm + nsp
+
+
+def label_sums(logits_BC: jax.Array, batch: Batch) -> dict[str, Sum]:
+    """Loss and accuracy of a labelled task.
+
+    Args:
+        logits_BC: of the batch.
+        batch: fields of `core.batch.labelled_spec`. Integer labels are classes; float labels are numbers,
+            and C is 1.
+
+    Returns:
+        (sum, weight) in float32: `cross_entropy` in nats and `accuracy`; or `squared_error`.
+    """
+    labels_B, weights_B = jnp.asarray(batch["labels"]), jnp.asarray(batch["example_weights"])
+    if jnp.issubdtype(labels_B.dtype, jnp.floating):
+        error_B = logits_BC.astype(jnp.float32)[:, 0] - labels_B
+        return {"squared_error": _weighted(error_B * error_B, weights_B)}
+    loss_B, hit_B = _cross_entropy(logits_BC, labels_B)
+    return {"cross_entropy": _weighted(loss_B, weights_B), "accuracy": _weighted(hit_B, weights_B)}
 
 
 def mean(total: Sum) -> jax.Array:

@@ -1,9 +1,14 @@
 """AdamW and its learning-rate schedules, as the original where it is sound."""
 
+import re
+
 import jax
+import jax.numpy as jnp
 import optax
 
 from fnet_jax.core.config import OptimConfig
+from fnet_jax.core.errors import UserError
+from fnet_jax.core.mesh import path_str
 
 
 def make_schedule(config: OptimConfig, num_train_steps: int) -> optax.Schedule:
@@ -33,7 +38,7 @@ def make_schedule(config: OptimConfig, num_train_steps: int) -> optax.Schedule:
 
 
 def make_optimizer(config: OptimConfig, num_train_steps: int) -> optax.GradientTransformation:
-    """AdamW with decoupled weight decay, after optional clipping to a global norm.
+    """AdamW with decoupled weight decay, after optional clipping to a global norm, by parameter rules.
 
     Loshchilov & Hutter 2019 (arXiv 1711.05101); epsilon is added outside the square root.
     """
@@ -46,9 +51,90 @@ def make_optimizer(config: OptimConfig, num_train_steps: int) -> optax.GradientT
         weight_decay=config.weight_decay,
         mask=mask,
     )
+    steps = [adamw]
     if config.clipped_grad_norm:
-        return optax.chain(optax.clip_by_global_norm(config.clipped_grad_norm), adamw)
-    return adamw
+        steps.insert(0, optax.clip_by_global_norm(config.clipped_grad_norm))
+    if config.learning_rate_rules:
+        steps.append(scale_by_rules(parse_rules(config.learning_rate_rules)))
+    return optax.chain(*steps) if len(steps) > 1 else adamw
+
+
+Rules = tuple[tuple[str, float], ...]  # regular expression for a parameter's path, factor
+
+
+def parse_rules(text: str) -> Rules:
+    """Reads `optim.learning_rate_rules`, "REGEX=FACTOR,REGEX=FACTOR".
+
+    Raises:
+        UserError: naming the rule that cannot be read.
+    """
+    rules = []
+    for item in filter(None, text.split(",")):
+        pattern, _, factor = item.rpartition("=")
+        try:
+            re.compile(pattern)
+            rules.append((pattern, float(factor)))
+        except (re.error, ValueError):
+            pattern = ""
+        if not pattern or rules[-1][1] < 0:
+            raise UserError(
+                f"optim.learning_rate_rules: {item!r} is no REGEX=FACTOR with a factor of 0 or more, such as "
+                "encoder/embedder=0 or encoder/layer_[0-3]/=0.5"
+            )
+    return tuple(rules)
+
+
+def scale_by_rules(rules: Rules) -> optax.GradientTransformation:
+    """Multiplies each parameter's update, weight decay included, by the factor of the first rule it matches.
+
+    0 freezes a parameter. What matches no rule keeps its update.
+    """
+    return optax.stateless(
+        lambda updates, _: jax.tree_util.tree_map_with_path(
+            lambda path, update: update * _factor(rules, path_str(path), update), updates
+        )
+    )
+
+
+def check_rules(rules: Rules, params: optax.Params) -> None:
+    """Refuses a rule that matches no parameter.
+
+    Raises:
+        UserError: naming the rule, and some parameters.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    names = [name for path, leaf in leaves for name in rule_paths(path_str(path), leaf)]
+    for pattern, _ in rules:
+        if not any(re.match(pattern, name) for name in names):
+            raise UserError(
+                f"optim.learning_rate_rules: {pattern!r} matches no parameter; they are named like "
+                f"{', '.join(names[:: max(1, len(names) // 4)])}"
+            )
+
+
+def rule_paths(path: str, leaf: jax.Array) -> list[str]:
+    """The names of a parameter for the rules: one per layer where layers are stacked.
+
+    Args:
+        path: in the tree, such as "encoder/layers_4/feed_forward/output/kernel".
+        leaf: of shape [layers, ...] where the path names a run of layers.
+
+    Returns:
+        Such as "encoder/layer_4/feed_forward/output/kernel", "encoder/layer_5/feed_forward/output/kernel".
+    """
+    run = re.search(r"/layers_(\d+)/", path)
+    if not run:
+        return [path]
+    first = int(run[1])
+    return [path.replace(run[0], f"/layer_{layer}/", 1) for layer in range(first, first + leaf.shape[0])]
+
+
+def _factor(rules: Rules, path: str, leaf: jax.Array) -> jax.Array:
+    """The factor of a parameter; one per layer, [layers, 1, ...], where layers are stacked."""
+    names = rule_paths(path, leaf)
+    factors = [next((f for pattern, f in rules if re.match(pattern, name)), 1.0) for name in names]
+    shape = (len(factors), *[1] * (leaf.ndim - 1)) if "/layers_" in path else ()
+    return jnp.asarray(factors, leaf.dtype).reshape(shape)
 
 
 def is_matrix(params: optax.Params) -> optax.Params:

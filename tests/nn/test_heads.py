@@ -9,7 +9,7 @@ import pytest
 
 from fnet_jax.core.mesh import batch_sharding, create_mesh, param_shardings, path_str, replicated
 from fnet_jax.nn.encoder import layer_runs
-from fnet_jax.nn.heads import PretrainModel, param_count
+from fnet_jax.nn.heads import PretrainModel, SequenceModel, param_count
 from fnet_jax.nn.losses import pretrain_loss, pretrain_normalizers, pretrain_sums
 from tests.nn import reference
 
@@ -176,3 +176,40 @@ def shapes(config):
     batch = reference.tiny_batch(config, batch_size=1)
     init = PretrainModel(config).init
     return jax.eval_shape(lambda: init(jax.random.key(0), *(batch[name] for name in INPUTS), True))
+
+
+def test_classifier_matches_float64_and_has_the_names_of_the_original():
+    config = reference.tiny_config(num_outputs=3)
+    batch = reference.tiny_batch(config, 4)
+    model = SequenceModel(config)
+    variables = stir(model.init(jax.random.key(0), batch["input_ids"], batch["type_ids"], True))
+    assert variables["params"].keys() == {"encoder", "classification"}
+    logits = model.apply(variables, batch["input_ids"], batch["type_ids"], True)
+    # The same encoder under the pretraining heads, whose reference is written out in NumPy.
+    _, params, _ = build(config)
+    params = {**params["params"], "encoder": variables["params"]["encoder"]}
+    double = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
+    double["classification"] = jax.tree.map(
+        lambda leaf: np.asarray(leaf, np.float64), variables["params"]["classification"]
+    )
+    expected = reference.pretrain_logits(layers_of(config, variables), double, batch)[1]
+    assert logits.shape == (4, 3)
+    assert reference.relative_errors(logits, expected)[1] < 2e-5
+
+
+def test_classifier_dropout_is_an_option():
+    batch = reference.tiny_batch(reference.tiny_config(), 4)
+
+    def logits(**overrides):
+        config = reference.tiny_config(num_outputs=3, dropout_rate=0.0, **overrides)
+        model, inputs = SequenceModel(config), (batch["input_ids"], batch["type_ids"])
+        variables = model.init(jax.random.key(0), *inputs, True)
+        return [
+            model.apply(variables, *inputs, deterministic, rngs={"dropout": jax.random.key(1)})
+            for deterministic in (True, False)
+        ]
+
+    still, moved = logits()
+    np.testing.assert_array_equal(still, moved)
+    still, moved = logits(classifier_dropout_rate=0.5)
+    assert np.abs(still - moved).max() > 0

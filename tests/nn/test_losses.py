@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fnet_jax.nn.heads import PretrainLogits
-from fnet_jax.nn.losses import mean, pretrain_loss, pretrain_normalizers, pretrain_sums
+from fnet_jax.nn.losses import label_sums, mean, pretrain_loss, pretrain_normalizers, pretrain_sums
 from tests.nn import reference
 
 CONFIG = reference.tiny_config()
@@ -121,3 +121,23 @@ def test_cross_entropy_survives_large_logits():
 @pytest.mark.parametrize(("pair", "value"), [((6.0, 4.0), 1.5), ((1.0, 0.5), 2.0), ((0.0, 0.0), 0.0)])
 def test_mean(pair, value):
     assert mean(tuple(jnp.float32(number) for number in pair)) == value
+
+
+def test_label_sums_match_float64():
+    rng = np.random.default_rng(2)
+    logits, labels = rng.normal(size=(8, 3)).astype(np.float32), rng.integers(0, 3, 8).astype(np.int32)
+    weights = np.float32([1, 1, 1, 0, 1, 1, 0, 0])
+    actual = label_sums(jnp.asarray(logits), {"labels": labels, "example_weights": weights})
+    loss = reference.cross_entropy(logits.astype(np.float64), labels)
+    np.testing.assert_allclose(actual["cross_entropy"], (np.sum(loss * weights), 5), rtol=1e-6)
+    hits = np.sum((logits.argmax(-1) == labels) * weights)
+    np.testing.assert_allclose(actual["accuracy"], (hits, 5))
+
+
+def test_float_labels_are_a_regression():
+    """Were [B, 1] and [B] broadcast to [B, B], the mean would be of all pairs of examples."""
+    logits, labels = np.float32([[1.0], [2.0], [4.0]]), np.float32([1.5, 0.0, 9.0])
+    weights = np.float32([1, 1, 0])
+    actual = label_sums(jnp.asarray(logits), {"labels": labels, "example_weights": weights})
+    assert actual.keys() == {"squared_error"}
+    np.testing.assert_allclose(actual["squared_error"], (0.25 + 4.0, 2))

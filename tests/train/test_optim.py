@@ -3,8 +3,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnet_jax.train.optim import is_matrix, make_optimizer, make_schedule
-from tests.train.synthetic import Trainer, config
+from fnet_jax.core.errors import UserError
+from fnet_jax.core.mesh import path_str
+from fnet_jax.train.optim import check_rules, is_matrix, make_optimizer, make_schedule, parse_rules
+from tests.train.synthetic import Trainer, config, random_batch
 
 PEAK, WARMUP, STEPS = 0.5, 10, 110
 
@@ -73,3 +75,48 @@ def test_decay_mask_names_every_matrix_of_every_mixer():
         for path, decayed in jax.tree_util.tree_leaves_with_path(is_matrix(params)):
             name = jax.tree_util.keystr(path[-1:], simple=True)
             assert decayed == (name not in ("bias", "scale", "output_bias")), path
+
+
+def rules_config(rules: str):
+    return config(
+        optim__learning_rate_rules=rules, optim__schedule="constant", optim__num_warmup_steps=0,
+        model__num_layers=3,
+    )  # fmt: skip
+
+
+def updates(rules: str) -> dict[str, np.ndarray]:
+    """How far each parameter moves in the first step."""
+    cfg = rules_config(rules)
+    trainer = Trainer(cfg)
+    before = jax.device_get(trainer.state.params)
+    trainer.train(random_batch(cfg, 8))
+    after = jax.device_get(trainer.state.params)
+    moved = jax.tree.map(np.subtract, after, before)
+    return {path_str(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(moved)}
+
+
+def test_rules_scale_and_freeze_by_first_match():
+    plain = updates("")
+    rules = "encoder/embedder/word=0,encoder/embedder=0.5,encoder/layer_0/=0,encoder/layer_1/=0.25"
+    for path, moved in updates(rules).items():
+        assert np.any(plain[path]), path
+        if path.startswith("encoder/layers_0/"):  # three layers on one axis
+            factors = np.array([0, 0.25, 1]).reshape(3, *[1] * (moved.ndim - 1))
+        elif path.startswith("encoder/embedder/word"):
+            factors = 0
+        else:
+            factors = 0.5 if path.startswith("encoder/embedder") else 1
+        np.testing.assert_allclose(moved, plain[path] * factors, atol=2e-7, err_msg=path)
+
+
+@pytest.mark.parametrize("rules", ["encoder", "encoder=", "=0.5", "encoder=x", "encoder=-1", "enc[=1"])
+def test_rules_that_cannot_be_read(rules):
+    with pytest.raises(UserError, match="is no REGEX=FACTOR"):
+        parse_rules(rules)
+
+
+def test_a_rule_that_matches_nothing_is_refused():
+    params = Trainer(rules_config("")).state.params
+    check_rules(parse_rules("encoder/layer_2/=0.1,classification=2"), params)
+    with pytest.raises(UserError, match="'encoder/layer_3/' matches no parameter"):
+        check_rules(parse_rules("encoder/layer_3/=0.1"), params)
