@@ -6,7 +6,7 @@ the position in the data, on any number of hosts and worker processes.
 
 import os
 from collections.abc import Iterator
-from typing import Literal
+from typing import Literal, Protocol
 
 import grain
 import numpy as np
@@ -17,8 +17,8 @@ from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.data.dataset import TOKENIZER_FILE, check_info, load_info
 from fnet_jax.data.mlm import write_example, write_filler
+from fnet_jax.data.positions import Positions
 from fnet_jax.data.segments import Segment
-from fnet_jax.data.shuffle import permute
 from fnet_jax.data.tokenizer import load_tokenizer
 
 Split = Literal["train", "heldout"]
@@ -69,8 +69,6 @@ class PretrainBatches:
         """
         info = load_info(directory)
         check_info(info, directory, max_seq_length)
-        if batch_size % host_count:
-            raise UserError(f"a batch of {batch_size} does not divide over {host_count} hosts")
         if data.next_sentence == "random" and info.splits[split].documents < 2:
             raise UserError(
                 f"data.next_sentence='random' needs two documents, the split {split!r} of {directory} has "
@@ -79,8 +77,10 @@ class PretrainBatches:
         self.num_examples = info.splits[split].segments
         self.vocab_size = info.vocab_size
         self._data, self._split, self._seed = data, split, seed
-        self._max_seq_length, self._batch_size = max_seq_length, batch_size
-        self._rows = slice(batch_size // host_count * host_index, batch_size // host_count * (host_index + 1))
+        self._max_seq_length = max_seq_length
+        self._positions = Positions(
+            self.num_examples, batch_size, seed, split == "train", host_index, host_count
+        )
         self._dtype = info.dtype
         self._records = array_record_data_source.ArrayRecordDataSource(
             [os.path.join(directory, name) for name in info.splits[split].files]
@@ -89,30 +89,22 @@ class PretrainBatches:
 
     def __len__(self) -> int:
         """Batches of one epoch; the last one is not full, if B does not divide it."""
-        return -(-self.num_examples // self._batch_size)
+        return len(self._positions)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """This host's rows of batch number `step`, fields as in `core.batch.pretrain_spec`."""
-        if step < 0 or (self._split == "heldout" and step >= len(self)):
-            raise IndexError(step)
-        places = step * self._batch_size + np.arange(self._batch_size)[self._rows]
-        spec = pretrain_spec(len(places), self._max_seq_length, self._data.max_predictions_per_seq)
+        epochs, places, numbers = self._positions.at(step)
+        num_rows, real = self._positions.num_rows, len(numbers)
+        spec = pretrain_spec(num_rows, self._max_seq_length, self._data.max_predictions_per_seq)
         batch = {name: np.empty(field.shape, field.dtype) for name, field in spec.items()}
-        epochs, indices = np.divmod(places, self.num_examples)
-        if self._split == "heldout":
-            real = int((epochs == 0).sum())
-            numbers = indices[:real]
-        else:
-            real = len(places)
-            numbers = self._shuffled(epochs, indices)
         segments = self._segments(numbers)
-        rngs = [self._rng(*key) for key in zip(epochs.tolist(), indices.tolist(), strict=True)][:real]
+        rngs = [self._rng(*key) for key in zip(epochs.tolist(), places.tolist(), strict=True)]
         others = self._others(segments, rngs) if self._data.next_sentence == "random" else [None] * real
         views = _views(batch)
         for row, (segment, rng, other) in enumerate(zip(segments, rngs, others, strict=True)):
             rows = {name: field[row] for name, field in views.items()}
             write_example(rows, segment, rng, self._data, self.vocab_size, self._is_word_start, other)
-        for row in range(real, len(places)):
+        for row in range(real, num_rows):
             write_filler({name: field[row] for name, field in views.items()})
         return batch
 
@@ -125,13 +117,6 @@ class PretrainBatches:
             return []
         records = self._records.__getitems__(numbers.tolist())
         return [Segment.from_bytes(record, self._dtype) for record in records]
-
-    def _shuffled(self, epochs: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        numbers = np.empty_like(indices)
-        for epoch in np.unique(epochs):
-            here = epochs == epoch
-            numbers[here] = permute(indices[here], self.num_examples, self._seed, int(epoch))
-        return numbers
 
     def _rng(self, epoch: int, index: int) -> np.random.Generator:
         """Philox is keyed, not seeded: any two different keys give independent streams."""
@@ -156,8 +141,16 @@ def _views(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: field if field.ndim > 1 else field[:, None] for name, field in batch.items()}
 
 
+class Batches(Protocol):
+    """What gives a batch for its number: `PretrainBatches`, `features.LabelledBatches`."""
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """This host's rows of batch number `step`."""
+        ...
+
+
 def iterate(
-    batches: PretrainBatches, start_step: int, stop_step: int, num_workers: int = 0
+    batches: Batches, start_step: int, stop_step: int, num_workers: int = 0
 ) -> Iterator[dict[str, np.ndarray]]:
     """Yields the batches [start_step, stop_step), made ahead of time.
 

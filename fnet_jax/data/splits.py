@@ -1,0 +1,180 @@
+"""A labelled data set in memory: splits of texts or pairs of texts, with class ids or numbers."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from fnet_jax.core.errors import UserError
+from fnet_jax.data.segments import document_hash
+from fnet_jax.data.shuffle import permute
+from fnet_jax.data.tables import Table
+from fnet_jax.data.tasks import Task
+
+_NAMES_SHOWN = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledSplit:
+    """One split; N examples.
+
+    Attributes:
+        name: train, validation, validation_matched, test, ...
+        texts: N.
+        texts_b: N second texts of pairs; None for single texts.
+        labels: i32[N] class ids, or f32[N] numbers; None where the source has none.
+        ids: N; the benchmark's `index` where the source has it, else the number of the row, from 0.
+        source: path, for messages and tables.
+        official_rows: N of the whole official split; None where nobody says.
+    """
+
+    name: str
+    texts: list[str]
+    texts_b: list[str] | None
+    labels: np.ndarray | None
+    ids: list[int]
+    source: str
+    official_rows: int | None = None
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.texts)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all the rows of the official split, or nobody says how many these are."""
+        return self.official_rows in (None, len(self))
+
+    def take(self, rows: Sequence[int] | np.ndarray) -> "LabelledSplit":
+        """Some of the examples."""
+        rows = [int(row) for row in rows]
+        return dataclasses.replace(
+            self,
+            texts=[self.texts[row] for row in rows],
+            texts_b=None if self.texts_b is None else [self.texts_b[row] for row in rows],
+            labels=None if self.labels is None else self.labels[rows],
+            ids=[self.ids[row] for row in rows],
+        )
+
+    def example(self, row: int) -> tuple[str, str]:
+        """Both texts; the second one is "" where there is none."""
+        return self.texts[row], self.texts_b[row] if self.texts_b is not None else ""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledData:
+    """A labelled data set.
+
+    Attributes:
+        task: its row of `tasks.TASKS`.
+        labels: names of the classes in the order of their ids; () for regression.
+        splits: by name.
+        remarks: sentences that a person should read once.
+        missing: what was looked for, by name of a split that is not there.
+    """
+
+    task: Task
+    labels: tuple[str, ...]
+    splits: Mapping[str, LabelledSplit]
+    remarks: tuple[str, ...] = ()
+    missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def split(self, name: str) -> LabelledSplit:
+        """A split by name.
+
+        Raises:
+            UserError: if it is not there, saying what was looked for.
+        """
+        if name in self.splits:
+            return self.splits[name]
+        if name in self.missing:
+            raise UserError(f"task={self.task.name!r} has no split {name!r} here: {self.missing[name]}")
+        raise UserError(f"task={self.task.name!r} has no split {name!r}; it has {', '.join(self.splits)}")
+
+
+def class_ids(values: Sequence[str], names: Sequence[str], where: Callable[[int], str]) -> np.ndarray:
+    """Names of labels to class ids.
+
+    Args:
+        values: N.
+        names: in the order of their ids.
+        where: gives the place of a row, for the message.
+
+    Returns:
+        i32[N].
+
+    Raises:
+        UserError: for a value that is none of the names.
+    """
+    by_name = {name: class_id for class_id, name in enumerate(names)}
+    ids = [by_name.get(value, -1) for value in values]
+    if -1 in ids:
+        row = ids.index(-1)
+        shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        raise UserError(f"{where(row)}: label {values[row]!r} is unknown; valid: {shown}")
+    return np.array(ids, np.int32)
+
+
+def numbers(values: Sequence[str], where: Callable[[int], str]) -> np.ndarray:
+    """Labels of regression, f32[N].
+
+    Raises:
+        UserError: for a value that is no finite number.
+    """
+    found = np.empty(len(values), np.float32)
+    for row, value in enumerate(values):
+        try:
+            found[row] = float(value)
+        except ValueError:
+            found[row] = math.nan
+        if not math.isfinite(found[row]):
+            raise UserError(f"{where(row)}: label {value!r} is no finite number")
+    return found
+
+
+def index_column(table: Table, count: int) -> list[int]:
+    """The benchmark's numbers of the rows, or 0, 1, ... where the table has no column `index` or `id`."""
+    column = table.columns.get("index", table.columns.get("id"))
+    if column is None:
+        return list(range(count))
+    for row, value in enumerate(column):
+        if not value.isascii() or not value.isdigit():
+            raise UserError(f"{table.where(row)}: index {value!r} is no whole number")
+    return [int(value) for value in column]
+
+
+def hold_out(split: LabelledSplit, fraction: float, keys: Sequence[str] | None = None) -> np.ndarray:
+    """Which examples of a split to evaluate on, by the hash of their texts, whatever their order.
+
+    Equal texts stay together. Where the fraction takes none, the smallest hash is held out.
+
+    Args:
+        split: N examples.
+        fraction: share of them.
+        keys: N texts to hash in place of the examples' own, such as the documents they come from.
+
+    Returns:
+        bool[N].
+
+    Raises:
+        UserError: if nothing would be left to train on.
+    """
+    keys = keys or ["\0".join(split.example(row)) for row in range(len(split))]
+    hashes = np.array([document_hash(key) for key in keys], np.uint64)
+    held_out = hashes < np.uint64(int(fraction * 2**64))
+    if not held_out.any():
+        held_out = hashes == hashes.min(initial=np.iinfo(np.uint64).max)
+    if held_out.all():
+        raise UserError(
+            f"{split.source} has {len(split)} examples, too few to hold out a share of "
+            f"data.holdout_fraction={fraction}; give data.validation"
+        )
+    return held_out
+
+
+def choose(split: LabelledSplit, count: int, seed: int) -> LabelledSplit:
+    """So many examples chosen by `seed`, in their order; a larger choice contains a smaller one."""
+    if not 0 < count < len(split):
+        return split
+    return split.take(np.sort(permute(np.arange(count), len(split), seed)))

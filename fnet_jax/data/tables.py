@@ -1,0 +1,193 @@
+"""Tables of texts and labels in TSV, CSV and JSONL files, with the line number of every row."""
+
+import csv
+import dataclasses
+import gzip
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fnet_jax.core.errors import UserError
+
+SUFFIXES = (".tsv", ".txt", ".csv", ".jsonl")  # each also with .gz; .txt is read as .tsv
+
+_Row = tuple[int, list[str]]  # the line it begins on, from 1, and its fields
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Some columns of a file.
+
+    Attributes:
+        path: the file, for messages.
+        columns: values as text, by name; a column that was optional and is not there is absent.
+        lines: the line that each row begins on, from 1.
+        skipped: rows that were left out because fields are missing.
+    """
+
+    path: str
+    columns: Mapping[str, list[str]]
+    lines: list[int]
+    skipped: int = 0
+
+    def where(self, row: int) -> str:
+        """ "PATH:LINE" of a row, to begin a message with."""
+        return f"{self.path}:{self.lines[row]}"
+
+
+def read_table(
+    path: str,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+    *,
+    header: Sequence[str] | None = None,
+    skip_short_rows: bool = False,
+) -> Table:
+    """Reads some columns of a file.
+
+    TSV is split at tabs and line feeds and nothing else: quotes are text, as in GLUE's files. CSV has
+    quotes, which may hold line breaks. A line of JSONL is an object.
+
+    Args:
+        path: its suffix is one of `SUFFIXES`, with or without .gz.
+        required: names of columns.
+        optional: names of columns that may be absent.
+        header: names of all columns, where the file does not begin with them; not for JSONL.
+        skip_short_rows: leave out and count rows with too few fields; otherwise they are an error.
+
+    Raises:
+        UserError: naming the file, and the line where there is one.
+    """
+    suffix = table_suffix(path)
+    if not suffix:
+        raise UserError(f"{path} is no table that can be read; valid suffixes: {', '.join(SUFFIXES)}, or .gz")
+    text = _read_text(path)
+    if suffix == ".jsonl":
+        return _objects(path, text, required, optional)
+    rows = _csv_rows(path, text) if suffix == ".csv" else _tsv_rows(text)
+    return _fields(path, rows, required, optional, header, skip_short_rows)
+
+
+def table_suffix(path: str) -> str:
+    """Which of `SUFFIXES` a file has, .gz apart; "" for none."""
+    suffix = os.path.splitext(path.removesuffix(".gz"))[1]
+    return suffix if suffix in SUFFIXES else ""
+
+
+def _read_text(path: str) -> str:
+    try:
+        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
+            content = file.read()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error}); get it again") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        value = content[error.start : error.end]
+        raise UserError(f"{path}:{line}: bytes {value!r} are not UTF-8; save the file as UTF-8") from error
+
+
+def _tsv_rows(text: str) -> Iterator[_Row]:
+    lines = text.split("\n")  # splitlines would also split at signs that stand in texts
+    while lines and not lines[-1].rstrip("\r"):
+        lines.pop()
+    for number, line in enumerate(lines, start=1):
+        yield number, line.removesuffix("\r").split("\t")
+
+
+def _csv_rows(path: str, text: str) -> Iterator[_Row]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # 128 KiB unless told: short for a text
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    line = 1
+    try:
+        for row in reader:
+            if row:
+                yield line, row
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{path}:{line}: the row that begins here is no CSV ({error}); a quote inside quotes is doubled"
+        ) from error
+
+
+def _fields(
+    path: str,
+    rows: Iterator[_Row],
+    required: Sequence[str],
+    optional: Sequence[str],
+    header: Sequence[str] | None,
+    skip_short_rows: bool,
+) -> Table:
+    if header is None:
+        _, header = next(rows, (1, []))
+        for name in required:
+            if name not in header:
+                raise UserError(f"{path}:1: no column {name!r}; it has {', '.join(map(repr, header))}")
+    wanted = [name for name in (*required, *optional) if name in header]
+    for name in wanted:
+        if list(header).count(name) > 1:
+            raise UserError(f"{path}:1: {list(header).count(name)} columns are named {name!r}; keep one")
+    places = [list(header).index(name) for name in wanted]
+    columns: list[list[str]] = [[] for _ in wanted]
+    lines: list[int] = []
+    skipped = 0
+    for line, row in rows:
+        if len(row) != len(header):
+            if skip_short_rows and len(row) < len(header):
+                skipped += 1
+                continue
+            raise UserError(f"{path}:{line}: {len(row)} columns, not {len(header)} ({', '.join(header)})")
+        lines.append(line)
+        for column, place in zip(columns, places, strict=True):
+            column.append(row[place])
+    return Table(path, dict(zip(wanted, columns, strict=True)), lines, skipped)
+
+
+def _objects(path: str, text: str, required: Sequence[str], optional: Sequence[str]) -> Table:
+    columns: dict[str, list[str]] = {}
+    lines: list[int] = []
+    for line, content in enumerate(text.split("\n"), start=1):
+        if not content.strip():
+            continue
+        record = _object(path, line, content)
+        if not lines:
+            columns = {name: [] for name in (*required, *optional) if name in record or name in required}
+        for name in (*required, *optional):
+            if name in columns and name not in record:
+                raise UserError(f"{path}:{line}: no field {name!r}; it has {', '.join(map(repr, record))}")
+            if name in record and name not in columns:
+                raise UserError(f"{path}:{line}: field {name!r} is new here; the rows before have none")
+        for name, column in columns.items():
+            column.append(_scalar(path, line, name, record[name]))
+        lines.append(line)
+    return Table(path, columns, lines)
+
+
+def _object(path: str, line: int, content: str) -> dict[str, Any]:
+    try:
+        record = json.loads(content)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}:{line}: no JSON ({error.msg} at column {error.colno})") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{path}:{line}: {content[:40]!r} is no JSON object with named fields")
+    return record
+
+
+def _scalar(path: str, line: int, name: str, value: Any) -> str:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"{path}:{line}: field {name!r} holds half a surrogate pair, which is no text"
+            ) from None
+        return value
+    if not isinstance(value, int | float):  # a bool is an int
+        raise UserError(f"{path}:{line}: field {name!r} is {json.dumps(value)[:40]}, not text or a number")
+    return json.dumps(value)
