@@ -1,13 +1,17 @@
 """Opens the labelled data of a task, wherever they come from."""
 
 import dataclasses
+from collections.abc import Callable
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
+from fnet_jax.data.ag_news import read_ag_news, with_held_out
 from fnet_jax.data.glue_files import read_glue
 from fnet_jax.data.own_files import read_own
+from fnet_jax.data.pydocs_task import read_pydocs
 from fnet_jax.data.splits import LabelledData, LabelledSplit, choose
-from fnet_jax.data.tasks import GLUE, TASKS
+from fnet_jax.data.tasks import TASKS, Task
+from fnet_jax.data.tfds_sets import PREFIX, read_tfds
 
 __all__ = ["LabelledData", "LabelledSplit", "open_labelled"]
 
@@ -28,13 +32,25 @@ def open_labelled(task_name: str, data: DataConfig, seed: int) -> LabelledData:
         UserError: if there are no files, or one is damaged; names file and line.
     """
     task = TASKS[task_name]
-    if task_name in GLUE:
-        found = read_glue(task, data)
-    elif task_name in ("classify", "regress"):
-        found = read_own(task, data)
-    else:
-        raise UserError(f"task={task_name!r} has no labelled data")
+    found = _reader(task_name, data)(task, data)
+    if task_name == "ag_news":
+        found = with_held_out(found, data.holdout_fraction)
     return _limit(_say_what_is_not_whole(found), data, seed)
+
+
+def _reader(task_name: str, data: DataConfig) -> Callable[[Task, DataConfig], LabelledData]:
+    if task_name == "pydocs":
+        return read_pydocs
+    if task_name in ("classify", "regress"):
+        return read_own
+    if data.corpus.startswith(PREFIX):
+        return read_tfds
+    if data.corpus not in ("", "pydocs"):  # pydocs is the default of the key
+        raise UserError(
+            f"data.corpus={data.corpus!r} is not read by task={task_name!r}; give the folder of its files as "
+            "data.dir, or data.corpus='tfds:NAME'"
+        )
+    return read_ag_news if task_name == "ag_news" else read_glue
 
 
 def _say_what_is_not_whole(found: LabelledData) -> LabelledData:

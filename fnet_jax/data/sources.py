@@ -1,19 +1,16 @@
 """Where documents come from: the embedded corpus, text, JSONL and Parquet files, TFDS data sets."""
 
-import contextlib
 import dataclasses
-import functools
 import glob
 import hashlib
-import importlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import pydocs
 from fnet_jax.data.shards import Broken, JsonlShard, ParquetShard, PydocsShard, Shard, TextShard, TfdsShard
+from fnet_jax.data.tfds_sets import check_prepared, open_builder
 
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".json.gz", ".parquet")  # what is looked for in folders
 
@@ -141,13 +138,9 @@ def _parquet_shards(path: Path, text_field: str, goal: int) -> list[Shard]:
 def _tfds_shards(corpus: str, text_field: str) -> tuple[list[Shard], list[str]]:
     """Shards and facts of "tfds:NAME[/CONFIG][:SPLIT]"."""
     place, _, split = corpus.removeprefix("tfds:").partition(":")
-    builder = _tfds_builder(corpus, place)
+    builder = open_builder(corpus, place)
+    check_prepared(builder, corpus, place)
     split = split or "train"
-    if not builder.info.splits:
-        raise UserError(
-            f"data.corpus={corpus!r} is not prepared in {builder.data_dir}; run `tfds build {place} "
-            "--file_format=array_record` on a machine that can, or give tfds:FOLDER of a prepared one"
-        )
     if split not in builder.info.splits:
         raise UserError(
             f"data.corpus={corpus!r} has no split {split!r}; it has {', '.join(builder.info.splits)}"
@@ -155,11 +148,6 @@ def _tfds_shards(corpus: str, text_field: str) -> tuple[list[Shard], list[str]]:
     if text_field not in builder.info.features:
         fields = ", ".join(builder.info.features)
         raise UserError(f"data.text_field={text_field!r} is no field of {corpus}; it has {fields}")
-    if builder.info.file_format.value != "array_record":
-        raise UserError(
-            f"data.corpus={corpus!r} is stored as {builder.info.file_format.value}, which needs TensorFlow; "
-            "prepare it with file_format='array_record'"
-        )
     info = builder.info.splits[split]
     count, total = info.num_examples, max(info.num_bytes, 1)
     step = max(1, count * max(_MIN_SHARD_BYTES, total // _MAX_SHARDS) // total)
@@ -169,25 +157,3 @@ def _tfds_shards(corpus: str, text_field: str) -> tuple[list[Shard], list[str]]:
         for at in range(0, count, step)
     ]
     return shards, [builder.info.full_name, split, str(count), str(total)]
-
-
-@functools.cache
-def _tfds_builder(corpus: str, place: str) -> Any:
-    import tensorflow_datasets as tfds
-
-    folder = os.path.expanduser(place)
-    if os.path.isdir(folder):
-        if not os.path.exists(os.path.join(folder, "dataset_info.json")):
-            raise UserError(f"data.corpus={corpus!r} holds no TFDS data set (no dataset_info.json there)")
-        return tfds.builder_from_directory(folder)
-    name, _, config = place.partition("/")
-    with contextlib.suppress(ImportError):  # older builders register at import, newer ones are found by name
-        importlib.import_module(f"tensorflow_datasets.text.{name}")
-    try:
-        builder_class = tfds.builder_cls(name)
-        return builder_class(config=config or None, file_format="array_record")
-    except (tfds.core.DatasetNotFoundError, ValueError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(
-            f"data.corpus={corpus!r} cannot be opened ({first}); give tfds:NAME/CONFIG or tfds:FOLDER"
-        ) from error
