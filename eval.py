@@ -1,29 +1,43 @@
 """Evaluates a checkpoint: python eval.py --config=configs/pretrain.py:size=tiny --workdir=W.
 
 Without --config, the config that training left in the workdir. Reads only, beside a running trainer
-too; the result goes to the screen and to WORKDIR/eval.jsonl.
+too; the result goes to the screen and to WORKDIR/eval.jsonl. With --watch, every checkpoint as it comes.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from absl import flags
 
 from fnet_jax.core import cli
+from fnet_jax.core.errors import UserError
 
 cli.define_run_flags()
-flags.DEFINE_integer("step", None, "Step of the checkpoint; the newest by default.")
+flags.DEFINE_integer("step", None, "Step of the checkpoint; the best one by default, or the newest.")
+flags.DEFINE_list("splits", [], "Splits to evaluate; all validation splits of the task by default.")
+flags.DEFINE_bool("watch", False, "Evaluate each checkpoint of the run as it comes, until its last.")
+flags.DEFINE_float("watch_seconds", 10.0, "Time between two looks.", lower_bound=0.1)
 
 
 def main(argv: Sequence[str]) -> None:
-    """Prints a table and one JSON line."""
+    """Prints a table and one JSON line for each checkpoint."""
     del argv
+    flag = flags.FLAGS
     config, workdir = cli.config(), cli.workdir()
+    if flag.watch and flag.step is not None:
+        raise UserError(f"--step={flag.step} and --watch exclude each other; leave one out")
 
-    from fnet_jax.train import evaluate
+    from fnet_jax.train import evaluate, results, watch
 
-    values = evaluate.evaluate_checkpoint(config, workdir, flags.FLAGS.step)
-    print(evaluate.table(values))
-    print(evaluate.record(workdir, values))
+    def show(values: dict[str, Any]) -> None:
+        print(results.table(values))
+        print(results.record(workdir, values), flush=True)
+
+    if flag.watch:
+        for values in watch.watch(config, workdir, flag.splits, flag.watch_seconds):
+            show(values)
+    else:
+        show(evaluate.evaluate_checkpoint(config, workdir, flag.step, flag.splits, write_predictions=True))
 
 
 if __name__ == "__main__":

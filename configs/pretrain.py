@@ -12,18 +12,13 @@ from typing import NamedTuple
 
 import ml_collections
 
-from configs import base
+from configs import base, sizes
 from fnet_jax.core.config import parse_arg
 
 
-class Size(NamedTuple):
-    """One row of `SIZES`; names as in `configs/base.py`."""
+class Recipe(NamedTuple):
+    """How a size is pretrained; names as in `configs/base.py`."""
 
-    num_layers: int
-    d_model: int
-    d_ff: int
-    num_heads: int
-    max_seq_length: int
     tokenizer_pieces: int
     learning_rate: float
     train_batch_size: int
@@ -31,35 +26,33 @@ class Size(NamedTuple):
     num_warmup_steps: int
 
 
-# Base and Large are the paper's; the widths of the smaller ones are those of the small BERTs.
-SIZES = {
-    "tiny": Size(4, 128, 512, 2, 128, 8_000, 2e-3, 32, 1_300, 100),
-    "mini": Size(4, 256, 1024, 4, 256, 16_000, 1e-3, 64, 20_000, 1_000),
-    "small": Size(4, 512, 2048, 8, 512, 32_000, 5e-4, 256, 200_000, 10_000),
-    "medium": Size(8, 512, 2048, 8, 512, 32_000, 5e-4, 256, 500_000, 10_000),
-    "base": Size(12, 768, 3072, 12, 512, 32_000, 1e-4, 256, 1_000_000, 10_000),
-    "large": Size(24, 1024, 4096, 16, 512, 32_000, 1e-4, 256, 1_000_000, 10_000),
+# Those of Base and Large are the paper's.
+RECIPES = {
+    "tiny": Recipe(8_000, 2e-3, 32, 1_300, 100),
+    "mini": Recipe(16_000, 1e-3, 64, 20_000, 1_000),
+    "small": Recipe(32_000, 5e-4, 256, 200_000, 10_000),
+    "medium": Recipe(32_000, 5e-4, 256, 500_000, 10_000),
+    "base": Recipe(32_000, 1e-4, 256, 1_000_000, 10_000),
+    "large": Recipe(32_000, 1e-4, 256, 1_000_000, 10_000),
 }
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The pretraining config for `arg`, for example "size=tiny,mixer=linear"."""
-    args = parse_arg(arg, size="base", mixer="fourier", corpus="pydocs", smoke=False, choices={"size": SIZES})
-    size = SIZES[args.size]
+    args = parse_arg(
+        arg, size="base", mixer="fourier", corpus="pydocs", smoke=False, choices={"size": RECIPES}
+    )
+    recipe = RECIPES[args.size]
     c = base.get_config()
+    sizes.shape(c, args.size)
     c.model.mixer = args.mixer
-    c.model.num_layers = size.num_layers
-    c.model.d_model = c.model.d_emb = size.d_model
-    c.model.d_ff = size.d_ff
-    c.model.num_heads = size.num_heads
-    c.model.max_seq_length = size.max_seq_length
     c.data.corpus = args.corpus
-    c.data.tokenizer_pieces = size.tokenizer_pieces
-    c.data.max_predictions_per_seq = max(20, size.max_seq_length * 80 // 512)
-    c.optim.learning_rate = size.learning_rate
-    c.optim.num_warmup_steps = size.num_warmup_steps
-    c.train.train_batch_size = c.train.eval_batch_size = size.train_batch_size
-    c.train.num_train_steps = size.num_train_steps
+    c.data.tokenizer_pieces = recipe.tokenizer_pieces
+    c.data.max_predictions_per_seq = max(20, c.model.max_seq_length * 80 // 512)
+    c.optim.learning_rate = recipe.learning_rate
+    c.optim.num_warmup_steps = recipe.num_warmup_steps
+    c.train.train_batch_size = c.train.eval_batch_size = recipe.train_batch_size
+    c.train.num_train_steps = recipe.num_train_steps
     if args.size == "tiny":  # a run of minutes: look often, and no time to overfit
         c.model.dropout_rate = 0.0
         c.train.eval_frequency = c.train.save_checkpoints_steps = 325
@@ -72,11 +65,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
 
 def _shrink(c: ml_collections.ConfigDict) -> None:
     """Makes a run of seconds of any config, with the same parts."""
-    c.model.num_layers = min(c.model.num_layers, 3)
-    c.model.d_model = c.model.d_emb = 32
-    c.model.d_ff = 64
-    c.model.num_heads = 2
-    c.model.max_seq_length = 32
+    sizes.shape(c, "smoke")
     c.data.tokenizer_pieces = 1_000
     c.data.max_predictions_per_seq = 6
     c.optim.learning_rate = 1e-2

@@ -4,8 +4,8 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import Config
 
 
-def check_devices(config: Config, num_devices: int) -> None:
-    """Refuses batches that do not divide over `num_devices` devices.
+def check_devices(config: Config, num_devices: int, training: bool = True) -> None:
+    """Refuses batches that do not divide over `num_devices` devices; without `training`, evaluation's alone.
 
     Raises:
         UserError: naming the batch key and the nearest size that divides.
@@ -15,6 +15,8 @@ def check_devices(config: Config, num_devices: int) -> None:
         "eval_batch_size": num_devices,
     }
     for key, divisor in parts.items():
+        if key == "train_batch_size" and not training:
+            continue
         size = getattr(config.train, key)
         if size % divisor:
             nearest = max(divisor, round(size / divisor) * divisor)

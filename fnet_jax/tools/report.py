@@ -14,7 +14,7 @@ from absl import flags
 from fnet_jax.core import cli
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CHECKPOINT_DIR, saved_config
-from fnet_jax.train.evaluate import EVAL_FILE, read_results
+from fnet_jax.train.results import EVAL_FILE, read_results
 from fnet_jax.train.writers import METRICS_FILE, TENSORBOARD_DIR, read_jsonl
 
 PLOT_FILE = "loss.png"

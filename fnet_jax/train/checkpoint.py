@@ -1,19 +1,24 @@
 """Checkpoints: written asynchronously by Orbax, complete or not there, opened on any mesh.
 
 WORKDIR/checkpoints/STEP/ holds separate items, so a reader takes only what it needs: `variables`
-(params and constants) and `optimizer`. The config and the tokenizer lie in the workdir beside them.
+(params and constants), `optimizer`, and `metrics` with the score where the run keeps its best checkpoint.
+The config and the tokenizer lie in the workdir beside them.
 """
 
+import math
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
 
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
-from fnet_jax.core.workdir import CHECKPOINT_DIR
+from fnet_jax.core.workdir import CHECKPOINT_DIR, workdir_of
 from fnet_jax.train.metrics import Variables
 from fnet_jax.train.state import TrainState
 
@@ -28,12 +33,13 @@ class Checkpointer:
 
         Args:
             workdir: folder of the run.
-            max_to_keep: older checkpoints are deleted; None keeps all.
+            max_to_keep: older checkpoints are deleted, but never the one with the best score; None keeps all.
             read_only: neither writes nor cleans up; a missing folder is then an empty one.
         """
         self.directory = os.path.join(os.path.abspath(workdir), CHECKPOINT_DIR)
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=max_to_keep,
+            preservation_policy=_keep(max_to_keep),
+            best_fn=_rank,
             create=not read_only,
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
@@ -41,7 +47,7 @@ class Checkpointer:
         )
         exists = os.path.isdir(self.directory) or not read_only
         # Handlers named up front, so that shapes can be read before any array is.
-        handlers = {item: ocp.StandardCheckpointHandler() for item in (VARIABLES, OPTIMIZER)}
+        handlers = {VARIABLES: ocp.PyTreeCheckpointHandler(), OPTIMIZER: ocp.StandardCheckpointHandler()}
         self._manager = (
             ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers) if exists else None
         )
@@ -54,8 +60,28 @@ class Checkpointer:
         """Step of the newest complete checkpoint, or None."""
         return max(self.steps(), default=None)
 
-    def save(self, step: int, state: TrainState) -> None:
+    def reload(self) -> None:
+        """Sees what another process has saved or deleted since."""
+        if self._manager:
+            self._manager.reload()
+
+    def best(self) -> tuple[int, float] | None:
+        """Step and score of the best checkpoint, the earliest of equals; None where none has a score."""
+        if self._manager is None:
+            return None
+        ranks = [_rank(metrics) for step in self.steps() if (metrics := self._manager.metrics(step))]
+        if not ranks:
+            return None
+        score, minus_step = max(ranks)
+        return -minus_step, score
+
+    def save(self, step: int, state: TrainState, score: float | None = None) -> None:
         """Starts saving `state` as checkpoint `step`; returns once it is copied off the devices.
+
+        Args:
+            step: of the state.
+            state: to be saved.
+            score: of the state, if it was evaluated; greater is better, nan is worst.
 
         Raises:
             Exception: of an earlier save that failed meanwhile.
@@ -65,9 +91,10 @@ class Checkpointer:
             return
         self._manager.save(
             step,
+            metrics=_metrics(step, score),
             args=ocp.args.Composite(
                 **{
-                    VARIABLES: ocp.args.StandardSave(dict(state.variables)),
+                    VARIABLES: ocp.args.PyTreeSave(dict(state.variables)),
                     OPTIMIZER: ocp.args.StandardSave(state.opt_state),
                 }
             ),
@@ -91,7 +118,7 @@ class Checkpointer:
             step,
             args=ocp.args.Composite(
                 **{
-                    VARIABLES: ocp.args.StandardRestore(dict(abstract.variables)),
+                    VARIABLES: _restore_args(dict(abstract.variables)),
                     OPTIMIZER: ocp.args.StandardRestore(abstract.opt_state),
                 }
             ),
@@ -109,8 +136,25 @@ class Checkpointer:
             UserError: if a tensor is missing, surplus or of another shape.
         """
         self._check_fit(step, VARIABLES, dict(abstract))
+        return self._restore_variables(step, abstract)
+
+    def restore_part(self, step: int, abstract: Variables) -> Variables:
+        """Those variables that `abstract` has, whatever else the checkpoint holds.
+
+        Raises:
+            UserError: if a tensor is missing or of another shape.
+        """
+        self._check_fit(step, VARIABLES, dict(abstract), part=True)
+        return self._restore_variables(step, abstract)
+
+    def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        """Path -> shape of every variable of a checkpoint."""
         assert self._manager is not None
-        args = ocp.args.Composite(**{VARIABLES: ocp.args.StandardRestore(dict(abstract))})
+        return _shapes(self._manager.item_metadata(step)[VARIABLES].tree)
+
+    def _restore_variables(self, step: int, abstract: Variables) -> Variables:
+        assert self._manager is not None
+        args = ocp.args.Composite(**{VARIABLES: _restore_args(dict(abstract))})
         return self._manager.restore(step, args=args)[VARIABLES]
 
     def close(self) -> None:
@@ -118,7 +162,7 @@ class Checkpointer:
         if self._manager:
             self._manager.close()
 
-    def _check_fit(self, step: int, item: str, abstract: Any) -> None:
+    def _check_fit(self, step: int, item: str, abstract: Any, part: bool = False) -> None:
         """Compares names and shapes with what is on disk, before any array is read."""
         assert self._manager is not None
         saved = _shapes(self._manager.item_metadata(step)[item].tree)
@@ -127,7 +171,8 @@ class Checkpointer:
             *(f"{name} has shape {saved[name]}, the config needs {shape}"
               for name, shape in wanted.items() if name in saved and saved[name] != shape),
             *(f"{name} is not in the checkpoint" for name in wanted if name not in saved),
-            *(f"{name} is not in the model of the config" for name in saved if name not in wanted),
+            *(f"{name} is not in the model of the config" for name in saved
+              if name not in wanted and not part),
         ]  # fmt: skip
         if faults:
             more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
@@ -135,6 +180,45 @@ class Checkpointer:
                 f"checkpoint {self.directory}/{step} does not fit the config: {'; '.join(faults[:3])}{more}; "
                 "use the config it was trained with, or a fresh --workdir"
             )
+
+
+_NO_SCORE = -math.inf
+
+
+def early_stop_step(config: Config, checkpointer: Checkpointer) -> int | None:
+    """The step at which a run ended because the score had stopped rising, or None.
+
+    That is the newest checkpoint, if `early_stop_evals` evaluations lie between the best one and it; so the
+    checkpoints alone say whether a run is over, and a resumed run ends where an uninterrupted one does.
+    """
+    best, latest = checkpointer.best(), checkpointer.latest()
+    patience = config.train.early_stop_evals * config.train.eval_frequency
+    if not patience or best is None or latest is None:
+        return None
+    return latest if latest - best[0] >= patience else None
+
+
+def _metrics(step: int, score: float | None) -> dict[str, float] | None:
+    if score is None:
+        return None
+    return {"score": _NO_SCORE if math.isnan(score) else score, "step": step}
+
+
+def _rank(metrics: Mapping[str, float]) -> tuple[float, int]:
+    """What makes one checkpoint better than another: the score, then age."""
+    return metrics["score"], -int(metrics["step"])
+
+
+def _keep(max_to_keep: int | None) -> checkpoint_managers.PreservationPolicy:
+    """The newest checkpoints, and the best one of those that have a score."""
+    best = checkpoint_managers.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
+    return checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(max_to_keep), best])
+
+
+def _restore_args(abstract: Any) -> ocp.args.PyTreeRestore:
+    return ocp.args.PyTreeRestore(
+        abstract, ocp.checkpoint_utils.construct_restore_args(abstract), partial_restore=True
+    )
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
@@ -148,7 +232,8 @@ def resolve(path: str, step: int | None = None) -> tuple[str, int]:
 
     Args:
         path: a workdir, or one checkpoint folder WORKDIR/checkpoints/STEP.
-        step: which of the workdir's checkpoints; the newest by default.
+        step: which of the workdir's checkpoints; by default the best where the run keeps the best,
+            otherwise the newest.
 
     Returns:
         The workdir and the step.
@@ -156,17 +241,17 @@ def resolve(path: str, step: int | None = None) -> tuple[str, int]:
     Raises:
         UserError: if there is no such checkpoint, naming those that are.
     """
-    path = os.path.abspath(os.path.expanduser(path))
-    head, tail = os.path.split(path)
-    if os.path.basename(head) == CHECKPOINT_DIR and tail.isdigit():
-        path, step = os.path.dirname(head), int(tail)
+    workdir = workdir_of(path)
+    if workdir != os.path.abspath(os.path.expanduser(path)):
+        step = int(os.path.basename(os.path.normpath(path)))
+    path = workdir
     checkpointer = Checkpointer(path, read_only=True)
-    steps = checkpointer.steps()
+    steps, best = checkpointer.steps(), checkpointer.best()
     checkpointer.close()
     if not steps:
         raise UserError(f"{path} holds no complete checkpoint; train one there first, or name another folder")
     if step is None:
-        step = steps[-1]
+        step = best[0] if best else steps[-1]
     if step not in steps:
         raise UserError(f"{path} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}")
     return path, step

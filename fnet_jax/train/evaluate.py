@@ -1,44 +1,95 @@
-"""Evaluation of a state on the held-out split."""
+"""Evaluation: a state on a split, each example once; a checkpoint on all splits of its task."""
 
-import json
+import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
-from fnet_jax.train.baseline import UnigramBaseline
+from fnet_jax.core.errors import UserError
+from fnet_jax.train import predictions
 from fnet_jax.train.checkpoint import Checkpointer, resolve
+from fnet_jax.train.confusion import draw_confusion
+from fnet_jax.train.datasets import LabelledDataset
 from fnet_jax.train.metrics import HostSums, Variables, compute, merge, to_host
-from fnet_jax.train.run import set_up
+from fnet_jax.train.run import Run, set_up
 from fnet_jax.train.step import EvalStep
 
-EVAL_FILE = "eval.jsonl"
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """Of one split.
+
+    Attributes:
+        examples: how many were counted.
+        values: metrics; `loss`, and `score` where the task has one.
+        baseline: metrics of the task's baseline.
+        flaws: sentences on what makes the values no result.
+        outputs: per example, such as `logits` f32[N, C].
+    """
+
+    examples: int
+    values: dict[str, float]
+    baseline: dict[str, float]
+    flaws: tuple[str, ...]
+    outputs: dict[str, np.ndarray]
 
 
-def evaluate(eval_step: EvalStep, variables: Variables, batches: Iterable[Batch]) -> dict[str, float]:
-    """Means over all batches, each example counted once.
+def evaluate(
+    eval_step: EvalStep, variables: Variables, batches: Iterable[Batch]
+) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Means over all batches, each example counted once, and the outputs of all rows.
 
     Batches are on the devices already; results are downloaded two batches late, so that the devices
     always have the next one.
-
-    Returns:
-        The task's metrics, and `loss`, the sum of masked LM loss and next sentence loss.
     """
     total: HostSums = {}
-    pending = []
+    rows: dict[str, list[np.ndarray]] = {}
+    pending: list[Any] = []
+
+    def read() -> None:
+        nonlocal total
+        sums, outputs = pending.pop(0)
+        total = merge(total, to_host(sums))
+        for name, value in jax.device_get(dict(outputs)).items():
+            rows.setdefault(name, []).append(value)
+
     for batch in batches:
         pending.append(eval_step(variables, batch))
         if len(pending) > 2:
-            total = merge(total, to_host(pending.pop(0)))
-    for sums in pending:
-        total = merge(total, to_host(sums))
-    values = compute(total)
-    values["loss"] = values["masked_lm_loss"] + values["next_sentence_loss"]
-    return values
+            read()
+    while pending:
+        read()
+    return compute(total), {name: np.concatenate(values) for name, values in rows.items()}
+
+
+def evaluate_split(
+    run: Run, eval_step: EvalStep, variables: Variables, split: str, whole: bool = False
+) -> Evaluation:
+    """Evaluates on one split; call it under `jax.set_mesh(run.mesh)`.
+
+    Args:
+        run: gives the data.
+        eval_step: of the run.
+        variables: of the state.
+        split: one of `run.dataset`.
+        whole: all of it, whatever `max_num_eval_steps` says.
+    """
+    batches, count, examples = run.device_batches(split, whole=whole)
+    values, outputs = evaluate(eval_step, variables, with_progress(batches, count, f"evaluate {split}"))
+    values["loss"] = sum(values[name] for name in run.objective.losses)
+    outputs = {name: rows[:examples] for name, rows in outputs.items()}
+    scores = run.dataset.score(split, outputs)
+    if scores is None:
+        return Evaluation(examples, values, {}, (), outputs)
+    if not scores.values:  # no labels: the sums compare with nothing
+        return Evaluation(examples, {}, {}, scores.flaws, outputs)
+    return Evaluation(examples, {**values, **scores.values}, scores.baseline, scores.flaws, outputs)
 
 
 def with_progress(batches: Iterable[Batch], total: int, text: str) -> Iterable[Batch]:
@@ -46,65 +97,103 @@ def with_progress(batches: Iterable[Batch], total: int, text: str) -> Iterable[B
     return tqdm(batches, total=total, desc=text, unit="batch", leave=False, disable=None)
 
 
-def evaluate_checkpoint(config: Config, workdir: str, step: int | None = None) -> dict[str, Any]:
-    """Evaluates one checkpoint on the held-out split, beside the unigram baseline; changes nothing.
+class CheckpointEvaluator:
+    """Evaluates checkpoints of one run, read-only; set up and compiled once."""
 
-    Args:
-        config: model and data; its model must be the checkpoint's.
-        workdir: folder of the run.
-        step: which checkpoint; the newest by default.
+    def __init__(self, config: Config, workdir: str):
+        """Opens data and model.
 
-    Returns:
-        `step`, the number of examples, the metrics, and the baseline's under `baseline_...`.
+        Args:
+            config: model and data; its model must be the checkpoints'.
+            workdir: folder of the run.
 
-    Raises:
-        UserError: if there is no such checkpoint, or it does not fit.
-    """
+        Raises:
+            UserError: whatever does not fit.
+        """
+        self._workdir = workdir
+        self._run = set_up(config, workdir, training=False)
+        self._eval_step = self._run.eval_step()
+
+    def evaluate(
+        self, step: int, splits: Sequence[str] = (), write_predictions: bool = False
+    ) -> dict[str, Any]:
+        """Evaluates one checkpoint.
+
+        Args:
+            step: of the checkpoint.
+            splits: to evaluate; () for all validation splits of the task.
+            write_predictions: leave predictions-SPLIT.jsonl and confusion-SPLIT.png in the workdir.
+
+        Returns:
+            `step`, `task`, `examples`, the metrics, those of the baseline under `baseline_...`, `flaws`;
+            of further splits the same under `SPLIT/...`.
+
+        Raises:
+            UserError: if the checkpoint does not fit, or there is no such split.
+        """
+        run = self._run
+        splits = tuple(splits) or run.dataset.eval_splits
+        if not splits:
+            raise UserError(
+                f"task={run.config.task!r} has no labelled split in its data; name one with --splits"
+            )
+        for split in splits:
+            run.dataset.num_examples(split)
+        checkpointer = Checkpointer(self._workdir, read_only=True)
+        variables = checkpointer.restore_variables(step, run.abstract.variables)
+        checkpointer.close()
+        result: dict[str, Any] = {"step": step, "task": run.config.task}
+        if isinstance(run.dataset, LabelledDataset):
+            result["not_whole"] = [
+                name for name, split in run.dataset.data.splits.items() if not split.is_whole
+            ]
+        for split in splits:
+            with jax.set_mesh(run.mesh):
+                found = evaluate_split(run, self._eval_step, variables, split)
+            prefix = "" if split == splits[0] else f"{split}/"
+            result |= {prefix + name: value for name, value in self._flat(split, found).items()}
+            if write_predictions and isinstance(run.dataset, LabelledDataset) and jax.process_index() == 0:
+                _write_predictions(run, run.dataset, self._workdir, split, step, found)
+        return result
+
+    def _flat(self, split: str, found: Evaluation) -> dict[str, Any]:
+        run = self._run
+        baseline = found.baseline
+        if not baseline and not isinstance(run.dataset, LabelledDataset):
+            host_batches, _, _ = run.host_batches(split)
+            baseline = run.dataset.baseline(split, host_batches)
+        flat: dict[str, Any] = {"split": split, "examples": found.examples, **found.values}
+        flat |= {f"baseline_{name}": value for name, value in baseline.items()}
+        if isinstance(run.dataset, LabelledDataset):
+            flat["flaws"] = list(found.flaws)
+        return flat
+
+
+def evaluate_checkpoint(
+    config: Config,
+    workdir: str,
+    step: int | None = None,
+    splits: Sequence[str] = (),
+    write_predictions: bool = False,
+) -> dict[str, Any]:
+    """Evaluates one checkpoint; see `CheckpointEvaluator.evaluate`. By default the best or the newest."""
     workdir, step = resolve(workdir, step)
-    run = set_up(config, workdir)
-    checkpointer = Checkpointer(workdir, read_only=True)
-    variables = checkpointer.restore_variables(step, run.abstract.variables)
-    checkpointer.close()
-    batches, count = run.device_batches("heldout")
-    with jax.set_mesh(run.mesh):
-        values = evaluate(run.eval_step(), variables, with_progress(batches, count, "evaluate"))
-    host_batches, _ = run.host_batches("heldout")
-    baseline = UnigramBaseline.from_dataset(run.data_dir, run.config.data).evaluate(host_batches)
-    return {"step": step, **values, **{f"baseline_{name}": value for name, value in baseline.items()}}
+    return CheckpointEvaluator(config, workdir).evaluate(step, splits, write_predictions)
 
 
-def table(values: dict[str, Any]) -> str:
-    """The result for a person: a row per metric, the baseline beside it."""
-    rows = [f"held-out split, step {values['step']}", f"{'':32s}{'model':>10s}{'baseline':>10s}"]
-    for name, label in ROWS.items():
-        base = values.get(f"baseline_{name}")
-        show = "{:>10.1%}".format if name.endswith("accuracy") else "{:>10.3f}".format
-        rows.append(f"{label:32s}{show(values[name])}{show(base) if base is not None else '':>10s}")
-    return "\n".join(rows)
-
-
-ROWS = {
-    "masked_lm_accuracy": "masked LM accuracy",
-    "masked_lm_loss": "masked LM loss (nats)",
-    "mask_token_accuracy": "  at [MASK] alone: accuracy",
-    "mask_token_loss": "  at [MASK] alone: loss (nats)",
-    "next_sentence_accuracy": "next sentence accuracy",
-    "next_sentence_loss": "next sentence loss (nats)",
-}
-
-
-def record(workdir: str, values: dict[str, Any]) -> str:
-    """Appends the result to WORKDIR/eval.jsonl and returns it as one JSON line."""
-    line = json.dumps(values)
-    with open(os.path.join(workdir, EVAL_FILE), "a", encoding="utf-8") as file:
-        file.write(line + "\n")
-    return line
-
-
-def read_results(workdir: str) -> list[dict[str, Any]]:
-    """The results recorded in WORKDIR/eval.jsonl, oldest first."""
-    path = os.path.join(workdir, EVAL_FILE)
-    if not os.path.exists(path):
-        return []
-    with open(path, encoding="utf-8") as file:
-        return [json.loads(line) for line in file]
+def _write_predictions(
+    run: Run, dataset: LabelledDataset, workdir: str, split: str, step: int, found: Evaluation
+) -> None:
+    """Leaves what the model says of each example, and a picture of where it errs."""
+    examples = dataset.data.split(split)
+    logits_NC = found.outputs["logits"]
+    path = os.path.join(workdir, f"predictions-{split}.jsonl")
+    predictions.write(path, examples, dataset.labels, logits_NC)
+    print(f"predictions: {path}")
+    if examples.labels is None:
+        return
+    answers = logits_NC[:, 0] if dataset.task.regression else logits_NC.argmax(-1)
+    path = os.path.join(workdir, f"confusion-{split}.png")
+    title = f"{dataset.task.title}, {split}, step {step}"
+    draw_confusion(path, dataset.labels, examples.labels[: found.examples], answers, title)
+    print(f"picture:     {path}")

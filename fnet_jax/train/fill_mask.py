@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,6 @@ import numpy as np
 from fnet_jax.core.batch import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_PIECES
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.dataset import TOKENIZER_FILE
 from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer
 from fnet_jax.train.checkpoint import Checkpointer, resolve
 from fnet_jax.train.run import Run, set_up
@@ -50,9 +48,9 @@ class MaskFiller:
             UserError: if there is no such checkpoint, or it does not fit `config`.
         """
         workdir, step = resolve(workdir, step)
-        self._run: Run = set_up(config, workdir)
+        self._run: Run = set_up(config, workdir, training=False)
         self._length = config.model.max_seq_length
-        self.tokenizer: Tokenizer = load_tokenizer(os.path.join(self._run.data_dir, TOKENIZER_FILE))
+        self.tokenizer: Tokenizer = load_tokenizer(self._run.dataset.tokenizer_path)
         checkpointer = Checkpointer(workdir, read_only=True)
         self._variables = checkpointer.restore_variables(step, self._run.abstract.variables)
         checkpointer.close()
@@ -97,7 +95,7 @@ class MaskFiller:
 
     def _held_out(self, count: int, top_k: int, context: int, whole_words: bool) -> list[Filled]:
         filled: list[Filled] = []
-        batches, _ = self._run.host_batches("heldout", whole=True)
+        batches, _, _ = self._run.host_batches("heldout", whole=True)
         for batch in batches:
             for row in range(len(batch["input_ids"])):
                 example = {name: np.asarray(field[row]) for name, field in batch.items()}

@@ -25,11 +25,13 @@ from fnet_jax.data.dataset import TOKENIZER_FILE
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import param_count
 from fnet_jax.train import perf
-from fnet_jax.train.checkpoint import Checkpointer, resolve
-from fnet_jax.train.evaluate import evaluate, with_progress
+from fnet_jax.train.checkpoint import Checkpointer, early_stop_step, resolve
+from fnet_jax.train.evaluate import evaluate_split
 from fnet_jax.train.metrics import HostSums, Sums, compute, merge, to_host
 from fnet_jax.train.run import Run, check_workdir, set_up
+from fnet_jax.train.scores import better
 from fnet_jax.train.state import TrainState, create_state
+from fnet_jax.train.warm_start import with_pretrained_encoder
 from fnet_jax.train.writers import (
     METRICS_FILE,
     ConsoleWriter,
@@ -70,9 +72,14 @@ def train(config: Config, workdir: str) -> int:
 def _train(run: Run, workdir: str, checkpointer: Checkpointer) -> int:
     num_train_steps = run.config.train.num_train_steps
     state, start_step = _start(run, workdir, checkpointer)
-    if start_step >= num_train_steps:
-        print(f"complete: {workdir} already holds step {start_step} of {num_train_steps}")
+    stopped_early = early_stop_step(run.config, checkpointer) is not None
+    if start_step >= num_train_steps or stopped_early:
+        why = ", where the score had stopped rising" if stopped_early else ""
+        print(f"complete: {workdir} already holds step {start_step} of {num_train_steps}{why}")
         return 0
+    if not jax.process_index():
+        for remark in run.dataset.remarks:
+            print(f"note: {remark}")
     _save_config(run, workdir)
     with _stop_signals() as stopped_by:
         return _Loop(run, workdir, checkpointer, state, start_step, stopped_by).run()
@@ -82,7 +89,8 @@ def _start(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[TrainSta
     """The state to go on from.
 
     1. The workdir has a checkpoint: resume it, whatever `init_from` says.
-    2. `init_from` is set: fresh optimizer and step 0, params from there.
+    2. `init_from` is set: fresh optimizer and step 0, params from there; a labelled task takes the
+       encoder alone.
     3. Otherwise: random parameters.
     """
     latest = checkpointer.latest()
@@ -91,6 +99,11 @@ def _start(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[TrainSta
         return checkpointer.restore(latest, run.abstract), latest
     if not run.config.init_from:
         return create_state(run.abstract, run.objective, run.optimizer, run.config.seed), 0
+    if run.config.task != "pretrain":
+        state = create_state(run.abstract, run.objective, run.optimizer, run.config.seed)
+        state, said = with_pretrained_encoder(run.config, state)
+        print(said)
+        return state, 0
     source, step = resolve(run.config.init_from)
     print(f"warm start: parameters of step {step} of {source}, fresh optimizer")
     reader = Checkpointer(source, read_only=True)
@@ -105,7 +118,9 @@ def _save_config(run: Run, workdir: str) -> None:
     if jax.process_index():
         return
     config = run.config
-    shutil.copyfile(os.path.join(run.data_dir, TOKENIZER_FILE), os.path.join(workdir, TOKENIZER_FILE))
+    tokenizer = os.path.join(workdir, TOKENIZER_FILE)
+    if os.path.abspath(run.dataset.tokenizer_path) != tokenizer:
+        shutil.copyfile(run.dataset.tokenizer_path, tokenizer)
     saved = saved_config(workdir)
     for line in config_lib.differences(saved, config) if saved else []:
         print(f"config changed since the last start: {line}")
@@ -161,8 +176,11 @@ class _Loop:
         self._last: HostSums = {}  # sums of the newest step that was read
         self._saved = start_step if checkpointer.latest() is not None else -1
         self._stopwatch = perf.Stopwatch()
+        self._score: tuple[int, float] | None = None  # step evaluated last, its score
+        self._best = checkpointer.best()
+        self._flaws: set[str] = set()
         flops = perf.train_flops_per_example(
-            config.model, layer_mixers(config.model), config.data.max_predictions_per_seq
+            config.model, layer_mixers(config.model), run.objective.predictions
         )
         self._flops_per_step = flops * config.train.train_batch_size
         peak = perf.peak_flops(jax.devices()[0], config.model.dtype)
@@ -188,16 +206,19 @@ class _Loop:
         train = self._config.train
         try:
             compiled = self._compile()
-            batches, _ = self._run.device_batches("train", self._start_step)
+            batches, _, _ = self._run.device_batches("train", self._start_step)
             self._stopwatch.read()
             with jax.transfer_guard("disallow"):
                 for step in range(self._start_step, self._num_steps + 1):
                     last = step == self._num_steps
                     stopped = self._stopped_by()
                     fresh = step > self._start_step
-                    if (last or _due(step, train.eval_frequency)) and fresh and not stopped:
+                    evaluate = (last or _due(step, train.eval_frequency)) and fresh and not stopped
+                    if evaluate:
                         self._evaluate(step)
-                    if last or stopped or _due(step, train.save_checkpoints_steps):
+                    last = last or self._is_stale(step)
+                    best = train.keep_best and evaluate
+                    if last or stopped or best or _due(step, train.save_checkpoints_steps):
                         self._save(step)
                     if last or stopped:
                         break
@@ -257,18 +278,31 @@ class _Loop:
     def _evaluate(self, step: int) -> None:
         self._read_pending()
         with self._stopwatch.part("pause"):
-            batches, count = self._run.device_batches("heldout")
-            values = evaluate(
-                self._eval_step, self._state.variables, with_progress(batches, count, "evaluate")
-            )
-            self._writers.write(step, "eval", values)
+            split = self._run.dataset.eval_splits[0]
+            found = evaluate_split(self._run, self._eval_step, self._state.variables, split)
+            self._writers.write(step, "eval", found.values)
+            for flaw in found.flaws:
+                if flaw not in self._flaws:
+                    self._say(f"note: {flaw}")
+            self._flaws.update(found.flaws)
+            if self._config.train.keep_best:
+                self._score = (step, found.values["score"])
+                if self._best is None or better(self._score[1], self._best[1]):
+                    self._best = self._score
+
+    def _is_stale(self, step: int) -> bool:
+        """Whether the score has not risen for `early_stop_evals` evaluations; see `early_stop_step`."""
+        train = self._config.train
+        patience = train.early_stop_evals * train.eval_frequency
+        return patience > 0 and self._best is not None and step - self._best[0] >= patience
 
     def _save(self, step: int) -> None:
         if step == self._saved:
             return
         self._read_pending()  # never save a state whose step was not seen to be finite
         with self._stopwatch.part("pause"):
-            self._checkpointer.save(step, self._state)
+            score = self._score[1] if self._score and self._score[0] == step else None
+            self._checkpointer.save(step, self._state, score)
         self._saved = step
 
     def _read_pending(self) -> None:
@@ -332,7 +366,9 @@ class _Loop:
                 f"the same command goes on from here; {where}"
             )
         else:
-            self._say(f"done: step {step}; {where}")
+            early = f" of {self._num_steps}, the score has stopped rising" if step < self._num_steps else ""
+            best = f"; best score {self._best[1]:.4f} at step {self._best[0]}" if self._best else ""
+            self._say(f"done: step {step}{early}{best}; {where}")
 
     def _say(self, text: str) -> None:
         if self._console:

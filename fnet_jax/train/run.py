@@ -1,6 +1,7 @@
 """What training and evaluation set up alike: data set, mesh, model, shardings."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Iterator
 
@@ -8,14 +9,15 @@ import jax
 import optax
 from jax.sharding import Mesh
 
+from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import Batch, BatchSpec
 from fnet_jax.core.config import Config, check_devices
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import batch_sharding, create_mesh
-from fnet_jax.data import prepare
-from fnet_jax.data.pipeline import PretrainBatches, Split, iterate
-from fnet_jax.train.objective import Pretraining
-from fnet_jax.train.optim import make_optimizer, make_schedule
+from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
+from fnet_jax.data.pipeline import iterate
+from fnet_jax.train.datasets import Dataset, open_dataset
+from fnet_jax.train.objective import Objective, make_objective
+from fnet_jax.train.optim import check_rules, make_optimizer, make_schedule, parse_rules
 from fnet_jax.train.state import TrainState, abstract_state
 from fnet_jax.train.step import make_eval_step, make_train_step
 
@@ -25,8 +27,8 @@ class Run:
     """A config made concrete: everything but arrays and files that change.
 
     Attributes:
-        config: with `model.vocab_size` filled in.
-        data_dir: the prepared data set.
+        config: with all that only the data tell filled in.
+        dataset: splits, batches, tokenizer.
         mesh: the devices; whoever traces or runs a step does so under `jax.set_mesh(run.mesh)`.
         objective: model and loss.
         optimizer: AdamW.
@@ -35,9 +37,9 @@ class Run:
     """
 
     config: Config
-    data_dir: str
+    dataset: Dataset
     mesh: Mesh
-    objective: Pretraining
+    objective: Objective
     optimizer: optax.GradientTransformation
     schedule: optax.Schedule
     abstract: TrainState
@@ -54,42 +56,48 @@ class Run:
         return jax.jit(step, donate_argnums=0)
 
     def eval_step(self) -> jax.stages.Wrapped:
-        """The jitted evaluation step."""
-        return jax.jit(make_eval_step(self.objective))
+        """The jitted evaluation step; its results are on every device, so that each host can read them."""
+        return jax.jit(make_eval_step(self.objective), out_shardings=replicated(self.mesh))
 
     def host_batches(
-        self, split: Split, start_step: int = 0, whole: bool = False
-    ) -> tuple[Iterator[Batch], int]:
-        """This process's rows of the batches of a split from `start_step` on, and how many follow.
+        self, split: str, start_step: int = 0, whole: bool = False
+    ) -> tuple[Iterator[Batch], int, int]:
+        """This process's rows of the batches of a split from `start_step` on.
 
         Args:
-            split: "train" (endless: epoch after epoch) or "heldout" (each example once, tail padded).
+            split: "train" (endless: epoch after epoch) or one of `dataset.eval_splits` and others (each
+                example once, tail padded).
             start_step: batches to leave out.
-            whole: all of the held-out split, whatever `max_num_eval_steps` says.
+            whole: all of the split, whatever `max_num_eval_steps` says.
+
+        Returns:
+            The batches, how many they are, and how many examples they hold on all hosts, padding left out.
         """
         train = self.config.train
-        batches = PretrainBatches(
-            self.data_dir,
+        batch_size = train.train_batch_size if split == "train" else train.eval_batch_size
+        batches = self.dataset.batches(
             split,
-            self.config.data,
-            max_seq_length=self.config.model.max_seq_length,
-            batch_size=train.train_batch_size if split == "train" else train.eval_batch_size,
-            seed=self.config.seed,
+            batch_size=batch_size,
             host_index=jax.process_index(),
             host_count=jax.process_count(),
         )
         if split == "train":
             stop = train.num_train_steps
+            examples = (stop - start_step) * batch_size
         else:
             stop = len(batches)
             if train.max_num_eval_steps and not whole:
                 stop = min(stop, train.max_num_eval_steps)
-        return iterate(batches, start_step, stop, num_workers=self.config.data.num_workers), stop - start_step
+            examples = min(stop * batch_size, self.dataset.num_examples(split)) - start_step * batch_size
+        made = iterate(batches, start_step, stop, num_workers=self.config.data.num_workers)
+        return made, stop - start_step, examples
 
-    def device_batches(self, split: Split, start_step: int = 0) -> tuple[Iterator[Batch], int]:
+    def device_batches(
+        self, split: str, start_step: int = 0, whole: bool = False
+    ) -> tuple[Iterator[Batch], int, int]:
         """`host_batches`, moved to the devices ahead of time."""
-        batches, count = self.host_batches(split, start_step)
-        return put_batches(batches, batch_sharding(self.mesh), self.config.data.prefetch), count
+        batches, count, examples = self.host_batches(split, start_step, whole)
+        return put_batches(batches, batch_sharding(self.mesh), self.config.data.prefetch), count, examples
 
     def batch_structs(self) -> BatchSpec:
         """A training batch as ShapeDtypeStructs with shardings, to compile the step before data come."""
@@ -101,35 +109,75 @@ class Run:
         }
 
 
-def set_up(config: Config, workdir: str) -> Run:
+def set_up(config: Config, workdir: str, training: bool = True) -> Run:
     """Checks the config against data and devices and makes it concrete. Prepares the data if absent.
+
+    Args:
+        config: of the run.
+        workdir: of the run.
+        training: whether the training split is needed.
 
     Raises:
         UserError: whatever does not fit, before any device work.
     """
     mesh = create_mesh(config.mesh.data)
-    check_devices(config, mesh.size)
-    info = prepare.ensure(config.data, config.model.max_seq_length, workdir)
-    if config.model.vocab_size not in (0, info.vocab_size):
-        raise UserError(
-            f"model.vocab_size={config.model.vocab_size} is not the tokenizer's {info.vocab_size} "
-            "pieces; set it to 0"
-        )
-    model = dataclasses.replace(config.model, vocab_size=info.vocab_size)
-    config = dataclasses.replace(config, model=model)
-    objective = Pretraining(config)
+    check_devices(config, mesh.size, training)
+    dataset = open_dataset(config, workdir)
+    config = _resolve(config, dataset, training)
+    objective = make_objective(config)
     optimizer = make_optimizer(config.optim, config.train.num_train_steps)
     with jax.set_mesh(mesh):
         abstract = abstract_state(mesh, objective, optimizer, config.seed)
+    check_rules(parse_rules(config.optim.learning_rate_rules), abstract.params)
     return Run(
         config=config,
-        data_dir=prepare.dataset_dir(config.data, workdir),
+        dataset=dataset,
         mesh=mesh,
         objective=objective,
         optimizer=optimizer,
         schedule=make_schedule(config.optim, config.train.num_train_steps),
         abstract=abstract,
     )
+
+
+def _resolve(config: Config, dataset: Dataset, training: bool) -> Config:
+    """Fills in what only the data tell: sizes of the model, and steps where the config counts epochs."""
+    for key, value, whose in (
+        ("vocab_size", dataset.vocab_size, "tokenizer's pieces"),
+        ("num_outputs", dataset.num_outputs, "labels of the data"),
+    ):
+        if getattr(config.model, key) not in (0, value):
+            raise UserError(
+                f"model.{key}={getattr(config.model, key)} does not fit the {value} {whose}; set it to 0"
+            )
+    model = dataclasses.replace(config.model, vocab_size=dataset.vocab_size, num_outputs=dataset.num_outputs)
+    if config.data.labels not in ((), dataset.labels):
+        raise UserError(
+            f"data.labels={config.data.labels} are not the labels of task={config.task!r}, {dataset.labels}"
+        )
+    data = dataclasses.replace(config.data, labels=dataset.labels)
+    config = dataclasses.replace(config, model=model, data=data)
+    return _count_steps(config, dataset.num_examples("train")) if training else config
+
+
+def _count_steps(config: Config, num_examples: int) -> Config:
+    """Steps of the epochs, and what is given as a share of them."""
+    train, optim = config.train, config.optim
+    steps = train.num_train_steps
+    if train.num_train_epochs:
+        steps = max(1, int(train.num_train_epochs * num_examples / train.train_batch_size))
+    eval_frequency, warmup = train.eval_frequency, optim.num_warmup_steps
+    if train.eval_proportion:
+        eval_frequency = max(1, math.ceil(train.eval_proportion * steps))
+    if optim.warmup_proportion:
+        warmup = int(optim.warmup_proportion * steps)
+    config = dataclasses.replace(
+        config,
+        train=dataclasses.replace(train, num_train_steps=steps, eval_frequency=eval_frequency),
+        optim=dataclasses.replace(optim, num_warmup_steps=warmup),
+    )
+    config_lib.check(config)
+    return config
 
 
 def put_batches(batches: Iterable[Batch], sharding: jax.sharding.Sharding, ahead: int) -> Iterator[Batch]:

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from fnet_jax.core.mesh import param_shardings, replicated
 from fnet_jax.train.metrics import Variables
-from fnet_jax.train.objective import Pretraining
+from fnet_jax.train.objective import Objective
 
 
 @flax.struct.dataclass
@@ -37,7 +37,7 @@ class TrainState:
 
 
 def init_fn(
-    objective: Pretraining, optimizer: optax.GradientTransformation, seed: int
+    objective: Objective, optimizer: optax.GradientTransformation, seed: int
 ) -> Callable[[], TrainState]:
     """A function without arguments that makes the state of step 0; trace it or run it under jit."""
 
@@ -54,7 +54,7 @@ def init_fn(
 
 
 def abstract_state(
-    mesh: Mesh, objective: Pretraining, optimizer: optax.GradientTransformation, seed: int = 0
+    mesh: Mesh, objective: Objective, optimizer: optax.GradientTransformation, seed: int = 0
 ) -> TrainState:
     """The state as ShapeDtypeStructs that carry their shardings; nothing is computed."""
     state = jax.eval_shape(init_fn(objective, optimizer, seed))
@@ -86,7 +86,7 @@ def state_shardings(mesh: Mesh, state: TrainState, optimizer: optax.GradientTran
 
 
 def create_state(
-    abstract: TrainState, objective: Pretraining, optimizer: optax.GradientTransformation, seed: int
+    abstract: TrainState, objective: Objective, optimizer: optax.GradientTransformation, seed: int
 ) -> TrainState:
     """The state of step 0, each array made where it belongs."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)

@@ -10,16 +10,16 @@ import optax
 
 from fnet_jax.core.batch import Batch
 from fnet_jax.train.metrics import Sums, Variables
-from fnet_jax.train.objective import Pretraining
+from fnet_jax.train.objective import Objective, Outputs
 from fnet_jax.train.state import TrainState
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Sums]]
 Gradients = tuple[jax.Array, Sums, Any]  # loss, sums, gradients
-EvalStep = Callable[[Variables, Batch], Sums]
+EvalStep = Callable[[Variables, Batch], tuple[Sums, Outputs]]
 
 
 def make_train_step(
-    objective: Pretraining,
+    objective: Objective,
     optimizer: optax.GradientTransformation,
     schedule: optax.Schedule,
     seed: int,
@@ -38,7 +38,7 @@ def make_train_step(
 
         def gradients(part: Batch, key: jax.Array) -> Gradients:
             def loss_fn(params: Any) -> tuple[jax.Array, Sums]:
-                sums = objective.sums({"params": params, "constants": state.constants}, part, key)
+                sums, _ = objective.apply({"params": params, "constants": state.constants}, part, key)
                 return objective.loss(sums, normalizers), sums
 
             (loss, sums), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.params)
@@ -63,9 +63,9 @@ def make_train_step(
     return train_step
 
 
-def make_eval_step(objective: Pretraining) -> EvalStep:
-    """Builds `(variables, batch) -> sums`, without dropout."""
-    return lambda variables, batch: objective.sums(variables, batch)
+def make_eval_step(objective: Objective) -> EvalStep:
+    """Builds `(variables, batch) -> (sums, outputs)`, without dropout."""
+    return lambda variables, batch: objective.apply(variables, batch)
 
 
 def _accumulate(

@@ -1,0 +1,59 @@
+"""Evaluates the checkpoints of a run as they come, beside the trainer and without touching its files."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from fnet_jax.core.config import Config
+from fnet_jax.train.checkpoint import Checkpointer, early_stop_step
+from fnet_jax.train.evaluate import CheckpointEvaluator
+from fnet_jax.train.results import read_results
+
+
+def watch(
+    config: Config,
+    workdir: str,
+    splits: Sequence[str] = (),
+    seconds: float = 10.0,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[dict[str, Any]]:
+    """Yields the evaluation of each checkpoint, oldest first, each once; those in eval.jsonl are done.
+
+    Ends after the last checkpoint of the run. A checkpoint that the trainer deletes meanwhile is passed
+    over.
+
+    Args:
+        config: model and data.
+        workdir: of the run; its checkpoints may be yet to come.
+        splits: as in `CheckpointEvaluator.evaluate`.
+        seconds: between two looks.
+        sleep: waits so many seconds.
+    """
+    done = {row["step"] for row in read_results(workdir)}
+    evaluator = None
+    while True:
+        checkpointer = Checkpointer(workdir, read_only=True)
+        steps, last = checkpointer.steps(), early_stop_step(config, checkpointer)
+        checkpointer.close()
+        waiting = [step for step in steps if step not in done]
+        if waiting:
+            step = waiting[0]
+            done.add(step)
+            evaluator = evaluator or CheckpointEvaluator(config, workdir)
+            try:
+                yield evaluator.evaluate(step, splits)
+            except (FileNotFoundError, ValueError, KeyError) as error:
+                if _is_there(workdir, step):
+                    raise
+                print(f"checkpoint {step} was deleted before it could be evaluated ({type(error).__name__})")
+            continue
+        if steps and (steps[-1] >= config.train.num_train_steps or last is not None):
+            return
+        sleep(seconds)
+
+
+def _is_there(workdir: str, step: int) -> bool:
+    checkpointer = Checkpointer(workdir, read_only=True)
+    steps = checkpointer.steps()
+    checkpointer.close()
+    return step in steps
