@@ -1,5 +1,6 @@
 """The embedded labelled task: which library does this paragraph document?"""
 
+import collections
 import re
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from fnet_jax.core.config import DataConfig
 from fnet_jax.data import pydocs
 from fnet_jax.data.segments import document_hash
-from fnet_jax.data.splits import LabelledData, LabelledSplit, hold_out
+from fnet_jax.data.splits import LabelledData, LabelledSplit, hold_out, is_held_out
 from fnet_jax.data.tasks import Task
 
 MIN_WORDS = 20  # of a paragraph
@@ -18,24 +19,24 @@ def read_pydocs(task: Task, data: DataConfig) -> LabelledData:
     """Paragraphs of the embedded corpus, labelled with their library.
 
     Paragraphs that differ only in digits, signs and case count once; those of two libraries are left
-    out. The paragraphs of a document are all in the training or all in the validation split.
+    out. The paragraphs of a document are all in the training or all in the validation split, so those
+    that stand in documents of both are left out too.
 
     Args:
         task: pydocs.
         data: `holdout_fraction` is the share of documents in the validation split.
     """
     labels = tuple(pydocs.LIBRARIES)
-    found: dict[str, tuple[int, str, str]] = {}  # by what makes texts alike: library, text, document
-    ambiguous = set()
+    found: dict[str, tuple[int, str, str]] = {}  # by what makes texts alike: label, text, document
+    places: dict[str, set[tuple[int, bool]]] = collections.defaultdict(set)  # label, held out
     for label, library in enumerate(labels):
         for document in pydocs.documents(library):
+            place = label, is_held_out(document, data.holdout_fraction)
             for text in document.split("\n"):
-                if len(text.split()) < MIN_WORDS:
-                    continue
-                key = _likeness(text)
-                if found.setdefault(key, (label, text, document))[0] != label:
-                    ambiguous.add(key)
-    rows = [example for key, example in found.items() if key not in ambiguous]
+                if len(text.split()) >= MIN_WORDS:
+                    found.setdefault(_likeness(text), (label, text, document))
+                    places[_likeness(text)].add(place)
+    rows = [example for key, example in found.items() if len(places[key]) == 1]
     rows = [example for label in range(len(labels)) for example in _cap([r for r in rows if r[0] == label])]
     everything = LabelledSplit(
         name="train",

@@ -144,6 +144,11 @@ def index_column(table: Table, count: int) -> list[int]:
     return [int(value) for value in column]
 
 
+def is_held_out(text: str, fraction: float) -> bool:
+    """Whether the hash of a text puts it among the share `fraction` to evaluate on."""
+    return document_hash(text) < int(fraction * 2**64)
+
+
 def hold_out(split: LabelledSplit, fraction: float, keys: Sequence[str] | None = None) -> np.ndarray:
     """Which examples of a split to evaluate on, by the hash of their texts, whatever their order.
 
@@ -161,10 +166,10 @@ def hold_out(split: LabelledSplit, fraction: float, keys: Sequence[str] | None =
         UserError: if nothing would be left to train on.
     """
     keys = keys or ["\0".join(split.example(row)) for row in range(len(split))]
-    hashes = np.array([document_hash(key) for key in keys], np.uint64)
-    held_out = hashes < np.uint64(int(fraction * 2**64))
+    held_out = np.array([is_held_out(key, fraction) for key in keys], bool)
     if not held_out.any():
-        held_out = hashes == hashes.min(initial=np.iinfo(np.uint64).max)
+        smallest = min(keys, key=document_hash, default="")
+        held_out = np.array([key == smallest for key in keys], bool)
     if held_out.all():
         raise UserError(
             f"{split.source} has {len(split)} examples, too few to hold out a share of "

@@ -105,7 +105,7 @@ def read_tfds(task: Task, data: DataConfig) -> LabelledData:
         raise UserError(f"data.corpus={data.corpus!r} holds {config!r}, not task={task.name!r}")
     for field in (*FIELDS[task.name], "label"):
         if field not in builder.info.features:
-            fields = ", ".join(builder.info.features)
+            fields = ", ".join(sorted(builder.info.features))
             raise UserError(f"data.corpus={data.corpus!r} has no field {field!r}; it has {fields}")
     remarks: list[str] = []
     names = [name for name in (*task.rows, *task.validation_splits) if name in builder.info.splits]
