@@ -11,7 +11,7 @@ from fnet_jax.data.own_files import read_own
 from fnet_jax.data.pydocs_task import read_pydocs
 from fnet_jax.data.splits import LabelledData, LabelledSplit, choose
 from fnet_jax.data.tasks import TASKS, Task
-from fnet_jax.data.tfds_sets import PREFIX, read_tfds
+from fnet_jax.data.tfds_sets import FIELDS, PREFIX, read_tfds
 
 __all__ = ["LabelledData", "LabelledSplit", "open_labelled"]
 
@@ -43,7 +43,7 @@ def _reader(task_name: str, data: DataConfig) -> Callable[[Task, DataConfig], La
         return read_pydocs
     if task_name in ("classify", "regress"):
         return read_own
-    if data.corpus.startswith(PREFIX):
+    if data.corpus.startswith(PREFIX) and task_name in FIELDS:
         return read_tfds
     if data.corpus not in ("", "pydocs"):  # pydocs is the default of the key
         raise UserError(

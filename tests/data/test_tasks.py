@@ -1,12 +1,17 @@
+import re
 import typing
 
 import pytest
 from tensorflow_datasets.text import glue as tfds_glue
 
+from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import Task as TaskName
+from fnet_jax.data import glue_files, tasks
 from fnet_jax.data.glue_files import LAYOUTS
+from fnet_jax.data.labelled import open_labelled
 from fnet_jax.data.tasks import GLUE, TASKS
 from fnet_jax.data.tfds_sets import FIELDS
+from tests.conftest import REPOSITORY
 
 # Rows of the files to be handed in, as people count them with wc -l.
 SUBMITTED_ROWS = {
@@ -19,7 +24,8 @@ BUILDER_CONFIGS = {config.name: config for config in tfds_glue.Glue.BUILDER_CONF
 def test_every_name_of_the_config_has_a_row():
     assert set(TASKS) == set(typing.get_args(TaskName)) - {"pretrain"}
     assert all(name == task.name for name, task in TASKS.items())
-    assert set(LAYOUTS) == set(GLUE) <= set(FIELDS)
+    assert set(GLUE) <= set(LAYOUTS) <= set(TASKS)
+    assert set(GLUE) <= set(FIELDS) <= set(TASKS)
 
 
 def test_test_splits_have_the_benchmarks_size():
@@ -65,3 +71,24 @@ def test_splits_by_their_use():
     assert TASKS["ax"].train_split is None
     assert TASKS["classify"].train_split == "train"
     assert TASKS["ag_news"].validation_splits == ("validation",)
+
+
+def test_the_guide_to_new_tasks_works(tmp_path, make_data, monkeypatch):
+    """The rows of docs/add_a_task.md make a task."""
+    row, layout, name = re.findall(
+        r"```python\n(.*?)```", (REPOSITORY / "docs/add_a_task.md").read_text(), re.S
+    )
+    task = eval(row.strip().rstrip(","), vars(tasks))
+    monkeypatch.setitem(TASKS, task.name, task)
+    for key, value in eval(f"{{{layout}}}", vars(glue_files)).items():
+        monkeypatch.setitem(LAYOUTS, key, value)
+    assert name.strip() == f'"{task.name}",'
+    (tmp_path / "SNLI").mkdir()
+    (tmp_path / "SNLI" / "dev.tsv").write_text(
+        "index\tsentence1\tsentence2\tgold_label\n0\ta\tb\tneutral\n1\tc\td\t-\n"
+    )
+    data = open_labelled("snli", make_data(corpus="", dir=str(tmp_path)), 0)
+    assert data.split("validation").labels.tolist() == [1]
+    assert any("1 of 9,842 official" in remark for remark in data.remarks)
+    with pytest.raises(UserError, match=r"data\.corpus='tfds:snli' is not read by task='snli'"):
+        open_labelled("snli", make_data(corpus="tfds:snli"), 0)
