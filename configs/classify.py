@@ -5,8 +5,8 @@
     python train.py --config=configs/classify.py:task=pydocs --workdir=W
 
 Arguments after the colon: `task` (classify, regress, ag_news, pydocs), `data` (a .csv, .tsv or .jsonl file
-with fields `text` and `label`, or a folder with train, validation and test files), `size` (of a model that
-starts from nothing; with init_from the shape is the pretrained one's), `smoke` (a few steps).
+with fields `text` and `label`, or a folder with train, validation and test files), `size` (for the
+learning rate, and the shape of a model that starts from nothing), `smoke` (a few steps).
 """
 
 import ml_collections
@@ -25,8 +25,7 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     c = base.get_config()
     c.task = args.task
     c.data.corpus = args.data
-    sizes.shape(c, args.size)
-    fine_tune(c)
+    fine_tune(c, args.size)
     c.data.holdout_fraction = 0.1  # where there is no validation file
     if args.smoke:
         shrink(c)

@@ -4,7 +4,7 @@
         --config.init_from=PRETRAINED --config.data.dir=GLUE_DIR
 
 Arguments after the colon: `task` (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli; ax to evaluate only),
-`smoke` (a few steps). GLUE_DIR holds the benchmark's folders of .tsv files; --config.data.corpus=tfds:glue
+`size` (of PRETRAINED, for the learning rate; base by default), `smoke` (a few steps). GLUE_DIR holds the benchmark's folders of .tsv files; --config.data.corpus=tfds:glue
 reads TFDS instead. Shape, length and tokenizer are those of PRETRAINED. All tasks at once:
 python -m fnet_jax.tools.glue.
 """
@@ -19,25 +19,27 @@ from fnet_jax.data.tasks import GLUE
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The fine-tuning config for `arg`, for example "task=mrpc"."""
-    args = parse_arg(arg, task="sst2", smoke=False, choices={"task": GLUE})
+    choices = {"task": GLUE, "size": sizes.SIZES}
+    args = parse_arg(arg, task="sst2", size="base", smoke=False, choices=choices)
     c = base.get_config()
     c.task = args.task
     c.data.corpus = ""  # the files in data.dir
-    fine_tune(c)
+    fine_tune(c, args.size)
     if args.smoke:
         shrink(c)
     return c
 
 
-def get_sweep() -> list[sweep.Point]:
+def get_sweep() -> sweep.Sweep:
     """The learning rates of the paper, three seeds each."""
     rates = sweep.values("optim.learning_rate", [1e-5, 5e-5, 1e-4])
     return sweep.product(rates, sweep.values("seed", [0, 1, 2]))
 
 
-def fine_tune(c: ml_collections.ConfigDict) -> None:
+def fine_tune(c: ml_collections.ConfigDict, size: str) -> None:
     """Three epochs of batch 64 as in the paper, the best checkpoint kept."""
-    c.optim.learning_rate = 5e-5
+    sizes.shape(c, size)
+    c.optim.learning_rate = sizes.SIZES[size].fine_tuning_rate
     c.optim.num_warmup_steps = 0
     c.optim.warmup_proportion = 0.1
     c.train.num_train_epochs = 3.0
@@ -53,11 +55,10 @@ def fine_tune(c: ml_collections.ConfigDict) -> None:
 
 def shrink(c: ml_collections.ConfigDict) -> None:
     """Makes a run of seconds of any labelled task."""
-    sizes.shape(c, "smoke")
+    fine_tune(c, "smoke")
     c.data.tokenizer_pieces = 1_000
     c.data.max_train_examples = 400
     c.data.max_eval_examples = 50
-    c.optim.learning_rate = 1e-2
     c.train.train_batch_size = c.train.eval_batch_size = 16
     c.train.num_train_epochs = 0.0
     c.train.num_train_steps = 12

@@ -13,16 +13,17 @@ class Size(NamedTuple):
     d_ff: int
     num_heads: int
     max_seq_length: int
+    fine_tuning_rate: float  # learning rate; docs/glue.md says where these come from
 
 
 SIZES = {
-    "smoke": Size(3, 32, 64, 2, 32),  # a toy: everything works, nothing is learnt
-    "tiny": Size(4, 128, 512, 2, 128),
-    "mini": Size(4, 256, 1024, 4, 256),
-    "small": Size(4, 512, 2048, 8, 512),
-    "medium": Size(8, 512, 2048, 8, 512),
-    "base": Size(12, 768, 3072, 12, 512),
-    "large": Size(24, 1024, 4096, 16, 512),
+    "smoke": Size(3, 32, 64, 2, 32, 1e-2),  # a toy: everything works, nothing is learnt
+    "tiny": Size(4, 128, 512, 2, 128, 1e-3),
+    "mini": Size(4, 256, 1024, 4, 256, 1e-3),
+    "small": Size(4, 512, 2048, 8, 512, 3e-4),
+    "medium": Size(8, 512, 2048, 8, 512, 2e-4),
+    "base": Size(12, 768, 3072, 12, 512, 5e-5),
+    "large": Size(24, 1024, 4096, 16, 512, 5e-5),
 }
 
 

@@ -144,6 +144,10 @@ def _views(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 class Batches(Protocol):
     """What gives a batch for its number: `PretrainBatches`, `features.LabelledBatches`."""
 
+    def __len__(self) -> int:
+        """Batches of one epoch."""
+        ...
+
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """This host's rows of batch number `step`."""
         ...
