@@ -14,6 +14,9 @@ from fnet_jax.core.errors import UserError
 
 cli.define_run_flags()
 flags.DEFINE_integer("step", None, "Step of the checkpoint; the best one by default, or the newest.")
+flags.DEFINE_list(
+    "tasks", [], "Evaluate on these tasks; they must have the labels of the run's own, the default."
+)
 flags.DEFINE_list("splits", [], "Splits to evaluate; all validation splits of the task by default.")
 flags.DEFINE_bool("watch", False, "Evaluate each checkpoint of the run as it comes, until its last.")
 flags.DEFINE_float("watch_seconds", 10.0, "Time between two looks.", lower_bound=0.1)
@@ -33,10 +36,15 @@ def main(argv: Sequence[str]) -> None:
         print(results.table(values))
         print(results.record(workdir, values), flush=True)
 
+    configs = [evaluate.on_task(config, task) for task in flag.tasks] or [config]
+    if flag.watch and len(configs) > 1:
+        raise UserError(f"--watch follows one task, --tasks={','.join(flag.tasks)} names {len(configs)}")
     if flag.watch:
+        (config,) = configs
         for values in watch.watch(config, workdir, flag.splits, flag.watch_seconds):
             show(values)
-    else:
+        return
+    for config in configs:
         show(evaluate.evaluate_checkpoint(config, workdir, flag.step, flag.splits, write_predictions=True))
 
 

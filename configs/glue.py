@@ -4,9 +4,9 @@
         --config.init_from=PRETRAINED --config.data.dir=GLUE_DIR
 
 Arguments after the colon: `task` (cola, sst2, mrpc, stsb, qqp, mnli, qnli, rte, wnli; ax to evaluate only),
-`size` (of PRETRAINED, for the learning rate; base by default), `smoke` (a few steps). GLUE_DIR holds the benchmark's folders of .tsv files; --config.data.corpus=tfds:glue
-reads TFDS instead. Shape, length and tokenizer are those of PRETRAINED. All tasks at once:
-python -m fnet_jax.tools.glue.
+`size` (of PRETRAINED, for the learning rate; base by default), `smoke` (a few steps). GLUE_DIR holds the
+benchmark's folders of .tsv files; --config.data.corpus=tfds:glue reads TFDS instead. Shape, length and
+tokenizer are those of PRETRAINED. All tasks at once: python -m fnet_jax.tools.glue.
 """
 
 import ml_collections

@@ -12,7 +12,7 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import workdir_of
 from fnet_jax.data import prepare
 from fnet_jax.data.dataset import TOKENIZER_FILE
-from fnet_jax.data.features import LabelledBatches
+from fnet_jax.data.features import LabelledBatches, truncated_share
 from fnet_jax.data.labelled import LabelledData, open_labelled
 from fnet_jax.data.pipeline import Batches, PretrainBatches
 from fnet_jax.data.tasks import TASKS
@@ -139,7 +139,7 @@ class LabelledDataset:
         self.tokenizer_path = _tokenizer_path(config, workdir, self.data)
         self._tokenizer: Tokenizer = load_tokenizer(self.tokenizer_path)
         self.vocab_size = self._tokenizer.vocab_size
-        self.remarks = self.data.remarks
+        self.remarks = (*self.data.remarks, *self._cut_texts())
 
     def num_examples(self, split: str) -> int:
         """See `Dataset`."""
@@ -164,6 +164,18 @@ class LabelledDataset:
         """The task's metrics over the examples that the outputs are for."""
         labels, logits_NC = self.data.split(split).labels, outputs["logits"]
         return score(self.task, None if labels is None else labels[: len(logits_NC)], logits_NC, self.labels)
+
+    def _cut_texts(self) -> list[str]:
+        """A remark if some training examples are longer than the model."""
+        length = self._config.model.max_seq_length
+        train = self.data.splits.get("train")
+        share = truncated_share(train, self._tokenizer, length) if train else 0.0
+        if not share:
+            return []
+        how = self._config.data.truncation
+        return [
+            f"about {share:.1%} of the training examples are cut to {length} pieces (data.truncation={how!r})"
+        ]
 
     def baseline(self, split: str, batches: Iterable[Batch]) -> dict[str, float]:
         """Part of `score`: the majority class."""

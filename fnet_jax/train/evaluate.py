@@ -3,15 +3,16 @@
 import dataclasses
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from fnet_jax.core.batch import Batch
-from fnet_jax.core.config import Config
+from fnet_jax.core.config import Config, Task
 from fnet_jax.core.errors import UserError
+from fnet_jax.data.tasks import TASKS
 from fnet_jax.train import predictions
 from fnet_jax.train.checkpoint import Checkpointer, resolve
 from fnet_jax.train.confusion import draw_confusion
@@ -122,7 +123,7 @@ class CheckpointEvaluator:
         Args:
             step: of the checkpoint.
             splits: to evaluate; () for all validation splits of the task.
-            write_predictions: leave predictions-SPLIT.jsonl and confusion-SPLIT.png in the workdir.
+            write_predictions: leave predictions-TASK-SPLIT.jsonl and confusion-TASK-SPLIT.png.
 
         Returns:
             `step`, `task`, `examples`, the metrics, those of the baseline under `baseline_...`, `flaws`;
@@ -169,6 +170,19 @@ class CheckpointEvaluator:
         return flat
 
 
+def on_task(config: Config, task: str) -> Config:
+    """The config of a labelled task, turned to the data of another one with the same labels.
+
+    Raises:
+        UserError: if there is no such task, or `config` is that of pretraining.
+    """
+    if config.task == "pretrain" or task not in TASKS:
+        raise UserError(
+            f"--tasks={task}: valid are {', '.join(TASKS)}, and the checkpoint must be of a labelled task"
+        )
+    return dataclasses.replace(config, task=cast(Task, task))
+
+
 def evaluate_checkpoint(
     config: Config,
     workdir: str,
@@ -187,13 +201,14 @@ def _write_predictions(
     """Leaves what the model says of each example, and a picture of where it errs."""
     examples = dataset.data.split(split)
     logits_NC = found.outputs["logits"]
-    path = os.path.join(workdir, f"predictions-{split}.jsonl")
+    name = f"{dataset.task.name}-{split}"
+    path = os.path.join(workdir, f"predictions-{name}.jsonl")
     predictions.write(path, examples, dataset.labels, logits_NC)
     print(f"predictions: {path}")
     if examples.labels is None:
         return
     answers = logits_NC[:, 0] if dataset.task.regression else logits_NC.argmax(-1)
-    path = os.path.join(workdir, f"confusion-{split}.png")
+    path = os.path.join(workdir, f"confusion-{name}.png")
     title = f"{dataset.task.title}, {split}, step {step}"
     draw_confusion(path, dataset.labels, examples.labels[: found.examples], answers, title)
     print(f"picture:     {path}")

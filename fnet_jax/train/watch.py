@@ -29,7 +29,7 @@ def watch(
         seconds: between two looks.
         sleep: waits so many seconds.
     """
-    done = {row["step"] for row in read_results(workdir)}
+    done = {row["step"] for row in read_results(workdir) if row.get("task", config.task) == config.task}
     evaluator = None
     while True:
         checkpointer = Checkpointer(workdir, read_only=True)

@@ -140,7 +140,7 @@ def test_regression(table_csv, tmp_path):
     assert train(config, str(tmp_path)) == 0
     values = evaluate.evaluate_checkpoint(config, str(tmp_path), write_predictions=True)
     assert values["spearman"] > 0.8
-    lines = (tmp_path / "predictions-validation.jsonl").read_text().splitlines()
+    lines = (tmp_path / "predictions-regress-validation.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
     error = np.mean([(row["label"] - row["prediction"]) ** 2 for row in rows])
     np.testing.assert_allclose(error, values["squared_error"], rtol=1e-3)
@@ -309,8 +309,21 @@ def test_from_the_command_line(table_csv, tmp_path):
     result = run("python", "eval.py", f"--workdir={tmp_path}/run")
     assert result.returncode == 0, result.stderr
     assert "accuracy" in result.stdout
-    for name in ("predictions-validation.jsonl", "confusion-validation.png"):
+    for name in ("predictions-classify-validation.jsonl", "confusion-classify-validation.png"):
         assert (tmp_path / "run" / name).stat().st_size > 0
     result = run("python", "eval.py", f"--workdir={tmp_path}/run", "--splits=valid")
     assert result.returncode == 2
     assert len(result.stderr.strip().splitlines()) == 1
+    result = run("python", "eval.py", f"--workdir={tmp_path}/run", "--tasks=regress,classify", "--watch")
+    assert (result.returncode, len(result.stderr.strip().splitlines())) == (2, 1)
+
+
+def test_a_task_with_other_labels_is_refused(finished):
+    config, workdir = finished
+    with pytest.raises(UserError, match="regress"):
+        evaluate.evaluate_checkpoint(evaluate.on_task(config, "regress"), workdir)
+    with pytest.raises(UserError, match="valid are cola"):
+        evaluate.on_task(config, "colla")
+    # A task with the same labels is another name for the same.
+    values = evaluate.evaluate_checkpoint(evaluate.on_task(config, "classify"), workdir)
+    assert values["task"] == "classify"
