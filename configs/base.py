@@ -33,6 +33,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.model.vocab_size = 0  # V; 0: the number of pieces of the tokenizer
     c.model.dropout_rate = 0.1  # after embeddings and feed-forward
     c.model.mixing_dropout_rate = 0.1  # attention probabilities
+    c.model.pooling = "first"  # first: the [CLS] position, as the original; mean: of all but the padding
     c.model.classifier_dropout_rate = 0.0  # on the classifier's input; the original has none
     c.model.num_outputs = 0  # C of the classifier; 0: the number of labels, or 1 for regression
     c.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters stay float32

@@ -33,6 +33,7 @@ class ModelConfig:
     vocab_size: int
     dropout_rate: float
     mixing_dropout_rate: float
+    pooling: Literal["first", "mean"]
     classifier_dropout_rate: float
     num_outputs: int
     dtype: Literal["float32", "bfloat16"]

@@ -38,7 +38,8 @@ class Encoder(nn.Module):
             deterministic: False draws dropout masks from the `dropout` generator.
 
         Returns:
-            sequence_BLD, and pooled_BD = tanh(Dense(sequence at position 0)).
+            sequence_BLD, and pooled_BD = tanh(Dense(sequence at position 0)), or of the mean over all
+            positions but the padding.
 
         Raises:
             ValueError: if L exceeds `max_seq_length`, or differs from it with a mixer of fixed length.
@@ -47,11 +48,20 @@ class Encoder(nn.Module):
         padding_mask_BL = input_ids_BL != PAD_ID
         for first, _, _ in layer_runs(self.config):
             x_BLD, _ = getattr(self, f"layers_{first}")(x_BLD, padding_mask_BL, deterministic)
-        return x_BLD, jnp.tanh(self.pooler(x_BLD[:, 0]))
+        pooled_BD = x_BLD[:, 0] if self.config.pooling == "first" else _mean(x_BLD, padding_mask_BL)
+        return x_BLD, jnp.tanh(self.pooler(pooled_BD))
 
     def word_embedding(self) -> jax.Array:
         """The table of word embeddings, [V, E] in float32, for heads that share it."""
         return self.embedder.word.embedding
+
+
+def _mean(x_BLD: jax.Array, mask_BL: jax.Array) -> jax.Array:
+    """x_BD, the mean over the positions that the mask names; summed in float32."""
+    weights_BL = mask_BL.astype(jnp.float32)
+    sum_BD = jnp.einsum("bld,bl->bd", x_BLD.astype(jnp.float32), weights_BL)
+    count_B1 = jnp.maximum(jnp.sum(weights_BL, axis=1, keepdims=True), 1.0)
+    return (sum_BD / count_B1).astype(x_BLD.dtype)
 
 
 class Embedder(nn.Module):

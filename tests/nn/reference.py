@@ -25,6 +25,7 @@ def tiny_config(**overrides) -> ModelConfig:
         vocab_size=30,
         dropout_rate=0.0,
         mixing_dropout_rate=0.0,
+        pooling="first",
         classifier_dropout_rate=0.0,
         num_outputs=0,
         dtype="float32",

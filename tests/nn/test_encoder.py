@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fnet_jax.core.batch import PAD_ID
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.mesh import path_str
 from fnet_jax.nn.encoder import Block, Encoder, LayerNorm, layer_mixers, layer_runs
@@ -219,3 +220,20 @@ def test_initialisation():
         np.testing.assert_allclose(leaf.std(), 0.02, rtol=0.15)
     assert not any(np.any(leaf) for leaf in zero)
     np.testing.assert_allclose(params["embedder"]["hidden_mapping_in"]["kernel"].std(), 64**-0.5, rtol=0.05)
+
+
+def test_mean_pooling_leaves_padding_out():
+    config = reference.tiny_config(pooling="mean", mixer="ff_only")
+    batch = reference.tiny_batch(config, 4)
+    ids = np.array(batch["input_ids"])
+    ids[:, 7:] = PAD_ID
+    encoder = Encoder(config)
+    variables = encoder.init(jax.random.key(0), ids, batch["type_ids"], True)
+    sequence, pooled = encoder.apply(variables, ids, batch["type_ids"], True)
+    mask = ids != PAD_ID
+    assert 0 < mask.sum(1).max() <= 7
+    kernel, bias = (
+        np.asarray(variables["params"]["pooler"][name], np.float64) for name in ("kernel", "bias")
+    )
+    mean = (np.asarray(sequence, np.float64) * mask[..., None]).sum(1) / mask.sum(1, keepdims=True)
+    np.testing.assert_allclose(pooled, np.tanh(mean @ kernel + bias), rtol=1e-5, atol=1e-6)

@@ -1,6 +1,5 @@
 """Fine-tuning through the same loop: learning, best checkpoint, early stop, warm start, evaluation."""
 
-import csv
 import dataclasses
 import json
 import os
@@ -24,26 +23,16 @@ from fnet_jax.train.results import read_results, record, table
 from fnet_jax.train.run import set_up
 from fnet_jax.train.writers import read_jsonl
 from tests.conftest import REPOSITORY, run, smoke_config
+from tests.made_up import write_table
 
 HELD_OUT = 41  # of the 400 examples, by the hash of their texts
-WORDS = {
-    "animal": ["dog", "cat", "horse", "sheep", "goat", "hen", "duck", "pig", "cow", "mouse"],
-    "tool": ["hammer", "saw", "drill", "wrench", "file", "plane", "chisel", "clamp", "vice", "nail"],
-}
 
 
 @pytest.fixture(scope="module")
 def table_csv(tmp_path_factory) -> str:
     """Sentences that name animals or tools, and a number that says how many."""
-    rng = np.random.default_rng(0)
     path = tmp_path_factory.mktemp("table") / "things.csv"
-    with open(path, "w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "other", "label", "count"])
-        for _ in range(400):
-            label = str(rng.choice(list(WORDS)))
-            words = rng.choice(WORDS[label], rng.integers(1, 5))
-            writer.writerow([f"I have a {' and a '.join(words)}", "so I said", label, len(words)])
+    write_table(path)
     return str(path)
 
 
