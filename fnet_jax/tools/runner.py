@@ -22,6 +22,7 @@ from fnet_jax.tools import points
 from fnet_jax.tools.points import LOCK_FILE, LOG_FILE, Point, Result
 from fnet_jax.tools.text import duration, main_value, show_value
 
+PROGRAM = ["-m", "fnet_jax.tools.points"]
 PATIENCE = 60.0  # seconds to wait for a point that another process holds; it may be saving its last state
 
 
@@ -89,16 +90,18 @@ def run_child(command: Sequence[str], log: str, lock: int, tick: Callable[[], An
     Returns:
         The exit code; negative: killed by that signal.
     """
-    with open(log, "ab") as output:
-        process = subprocess.Popen(
+    with (
+        open(log, "ab") as output,
+        subprocess.Popen(
             [sys.executable, *command],
             stdin=subprocess.PIPE,  # its end tells the child that this process is gone
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches it once, through us
             pass_fds=[lock],
-        )
-    with signals.passed_on_to(process):
+        ) as process,
+        signals.passed_on_to(process),
+    ):
         while True:
             try:
                 return process.wait(timeout=1)
@@ -121,7 +124,7 @@ def _run(point: Point, lock: int, bar: tqdm, signals: "_Signals") -> Result:
     def tick() -> None:
         bar.set_postfix_str(f"{point.name}: {points.last_line(log)}"[:120])
 
-    command = ["-m", "fnet_jax.tools.points", f"--directory={point.directory}", "--stop_with_parent"]
+    command = [*PROGRAM, f"--directory={point.directory}", "--stop_with_parent"]
     code = run_child(command, log, lock, tick, signals)
     result = points.result_of(point)
     if result and result.is_done:
