@@ -1,0 +1,105 @@
+"""What a model says of every example, as JSONL."""
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy.special
+
+from fnet_jax.core.errors import UserError
+from fnet_jax.data.dataset import write_atomically
+from fnet_jax.data.splits import LabelledSplit
+
+_DIGITS = 6
+
+
+def write(path: str, split: LabelledSplit, names: Sequence[str], logits_NC: np.ndarray) -> None:
+    """Writes one JSON object per example.
+
+    | field | what |
+    |---|---|
+    | `index` | the benchmark's number of the example, else that of its row |
+    | `text`, `text_b` | the second one for pairs alone |
+    | `label` | name of the class, or number; null where the split has none |
+    | `prediction` | the same of the model; null where its number is not finite |
+    | `scores` | probability of each class by name; not for regression |
+
+    Args:
+        path: of the file.
+        split: the examples; logits are for the first N of them.
+        names: of the classes in the order of their ids; () for regression.
+        logits_NC: of the model; for regression C = 1.
+
+    Raises:
+        ValueError: if there are more logits than examples, or not one per class.
+    """
+    count, outputs = logits_NC.shape
+    if count > len(split) or outputs != max(len(names), 1):
+        raise ValueError(
+            f"logits {logits_NC.shape} do not fit {len(split)} examples and {len(names)} classes"
+        )
+    rows = _classes(names, logits_NC) if names else _numbers(logits_NC)
+    lines = []
+    for row, predicted in enumerate(rows):
+        example: dict[str, Any] = {"index": split.ids[row], "text": split.texts[row]}
+        if split.texts_b is not None:
+            example["text_b"] = split.texts_b[row]
+        example["label"] = _label(split, names, row)
+        lines.append(json.dumps({**example, **predicted}, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(path, "".join(lines).encode())
+
+
+def read(path: str) -> list[dict[str, Any]]:
+    """The objects of a file that `write` has written.
+
+    Raises:
+        UserError: if it cannot be read; names file and line.
+    """
+    try:
+        with open(path, encoding="utf-8", newline="\n") as file:
+            lines = file.readlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8, so no file of predictions") from error
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            example = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}:{number}: no JSON ({error.msg} at column {error.colno})") from error
+        if not isinstance(example, dict) or not example.keys() >= {"index", "prediction"}:
+            raise UserError(f"{path}:{number}: {line[:40]!r} is no object with index and prediction")
+        found.append(example)
+    return found
+
+
+def _classes(names: Sequence[str], logits_NC: np.ndarray) -> list[dict[str, Any]]:
+    probabilities_NC = scipy.special.softmax(logits_NC.astype(np.float64), axis=-1)
+    return [
+        {
+            "prediction": names[class_id],
+            "scores": {name: _number(value) for name, value in zip(names, probabilities, strict=True)},
+        }
+        for class_id, probabilities in zip(logits_NC.argmax(-1), probabilities_NC, strict=True)
+    ]
+
+
+def _numbers(logits_NC: np.ndarray) -> list[dict[str, Any]]:
+    return [{"prediction": _number(value)} for value in logits_NC[:, 0]]
+
+
+def _label(split: LabelledSplit, names: Sequence[str], row: int) -> str | float | None:
+    if split.labels is None:
+        return None
+    label = split.labels[row]
+    if not names:
+        return _number(label)
+    return names[label] if label >= 0 else None
+
+
+def _number(value: float) -> float | None:
+    """JSON has no nan."""
+    return round(float(value), _DIGITS) if math.isfinite(value) else None
