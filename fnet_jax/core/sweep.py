@@ -14,6 +14,7 @@ import importlib.util
 import inspect
 import itertools
 import re
+import types
 from collections.abc import Collection, Iterable
 from typing import Any
 
@@ -86,15 +87,25 @@ def load(path: str) -> Sweep:
         UserError: if the file defines no sweep.
     """
     file, colon, arg = path.partition(":")
+    module = load_module(file)
+    if not hasattr(module, "get_sweep"):
+        raise UserError(f"--config={file} defines no get_sweep(); docs/sweeps.md shows how to write one")
+    takes_arg = bool(colon and inspect.signature(module.get_sweep).parameters)
+    return module.get_sweep(arg) if takes_arg else module.get_sweep()
+
+
+def load_module(file: str) -> types.ModuleType:
+    """A config file as a module.
+
+    Raises:
+        UserError: if it is no Python file.
+    """
     spec = importlib.util.spec_from_file_location("sweep_config", file)
     if spec is None or spec.loader is None:
         raise UserError(f"--config={file} is no Python file")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if not hasattr(module, "get_sweep"):
-        raise UserError(f"--config={file} defines no get_sweep(); docs/sweeps.md shows how to write one")
-    takes_arg = bool(colon and inspect.signature(module.get_sweep).parameters)
-    return module.get_sweep(arg) if takes_arg else module.get_sweep()
+    return module
 
 
 def check(sweep: Sweep, fixed: Collection[str] = ()) -> None:

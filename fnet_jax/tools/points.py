@@ -205,12 +205,7 @@ def _read(path: str) -> dict[str, Any] | None:
 
 def run(directory: str) -> int:
     """Trains and evaluates the point in `directory`; returns the exit code of training."""
-    point = _read(os.path.join(directory, POINT_FILE))
-    if point is None:
-        raise UserError(
-            f"--directory={directory} holds no {POINT_FILE}; python -m fnet_jax.tools.sweep makes it"
-        )
-    config = _parse(point["config"])
+    config = _config(directory)
     begin = time.monotonic()
 
     from fnet_jax.train.evaluate import evaluate_checkpoint
@@ -221,6 +216,41 @@ def run(directory: str) -> int:
         values = {name: _finite(value) for name, value in evaluate_checkpoint(config, directory).items()}
         save_result(directory, 0, time.monotonic() - begin, "", values)
     return code
+
+
+def predict(directory: str, task: str, splits: Sequence[str]) -> None:
+    """Leaves what the point says of splits without labels, in the files of `predictions_file`.
+
+    Args:
+        directory: of a point that is done.
+        task: its own, or another one with the same labels.
+        splits: of that task.
+    """
+    result = load_result(directory)
+    if result is None or not result.is_done:
+        raise UserError(f"--directory={directory} holds no finished run; run the sweep first")
+
+    from fnet_jax.train.evaluate import evaluate_checkpoint, on_task
+
+    config = on_task(_config(directory), task)
+    evaluate_checkpoint(config, directory, result.values["step"], splits, write_predictions=True)
+    for split in splits:
+        made = os.path.join(directory, f"predictions-{task}-{split}.jsonl")
+        os.replace(made, predictions_file(directory, task, split))
+
+
+def predictions_file(directory: str, task: str, split: str) -> str:
+    """Not the file that `eval.py` writes, for that may be of any step."""
+    return os.path.join(directory, f"submission-{task}-{split}.jsonl")
+
+
+def _config(directory: str) -> Config:
+    point = _read(os.path.join(directory, POINT_FILE))
+    if point is None:
+        raise UserError(
+            f"--directory={directory} holds no {POINT_FILE}; python -m fnet_jax.tools.sweep makes it"
+        )
+    return _parse(point["config"])
 
 
 def _finite(value: Any) -> Any:
@@ -239,16 +269,23 @@ def stop_with_parent() -> None:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Runs one point."""
+    """Runs one point, or predicts with one that is done."""
     del argv
-    if not flags.FLAGS.directory:
+    flag = flags.FLAGS
+    if not flag.directory:
         raise UserError(f"--directory is not given; name a folder with a {POINT_FILE}")
-    if flags.FLAGS.stop_with_parent:
+    directory = os.path.abspath(flag.directory)
+    if flag.stop_with_parent:
         stop_with_parent()
-    return run(os.path.abspath(flags.FLAGS.directory))
+    if flag.predict:
+        predict(directory, flag.predict, flag.splits)
+        return 0
+    return run(directory)
 
 
 if __name__ == "__main__":
     flags.DEFINE_string("directory", None, "Folder of the point.")
+    flags.DEFINE_string("predict", None, "Do not train; predict --splits of this task.")
+    flags.DEFINE_list("splits", [], "What to predict.")
     flags.DEFINE_bool("stop_with_parent", False, "Stop as by SIGTERM when stdin is closed.")
     cli.run(main)

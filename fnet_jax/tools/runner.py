@@ -77,7 +77,32 @@ def run_points(todo: Sequence[Point], shown: Sequence[str] = (), index: int | No
                     _say(bar, f"[{number + 1}/{len(todo)}] {_label(point, shown)}: run by another process")
 
 
-def run_child(command: Sequence[str], log: str, lock: int, tick: Callable[[], Any], signals: Any) -> int:
+def run_job(point: Point, *args: str) -> str:
+    """Runs something else on a point that is done, with the same log, lock and signals.
+
+    Args:
+        point: of a sweep.
+        *args: further arguments for `tools/points.py`.
+
+    Returns:
+        "" if it went well, otherwise what went wrong.
+
+    Raises:
+        Stopped: by Ctrl-C or SIGTERM.
+    """
+    with _Signals() as signals, _lock(point, PATIENCE, signals) as lock:
+        if lock is None:
+            return "the point is being run by another process"
+        command = [*PROGRAM, f"--directory={point.directory}", "--stop_with_parent", *args]
+        log = point.path(LOG_FILE)
+        code = run_child(command, log, lock, lambda: None, signals)
+        signals.raise_if_received()
+        return f"exit code {code}: {_reason(code, log)}; see {log}" if code else ""
+
+
+def run_child(
+    command: Sequence[str], log: str, lock: int, tick: Callable[[], Any], signals: "_Signals"
+) -> int:
     """Runs a command with its output in a file; passes signals on to it, and stops it if this process dies.
 
     Args:

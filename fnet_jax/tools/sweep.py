@@ -2,7 +2,7 @@
 
     python -m fnet_jax.tools.sweep --config=configs/x.py --workdir=S
 
-The same command goes on where an earlier one ended. Exit codes: 0 all points done, 1 some failed,
+The same command goes on where an earlier one ended. Exit codes: 0 all points done, 1 some are not,
 2 bad input, 130 and 143 stopped by Ctrl-C or SIGTERM with everything saved.
 """
 
@@ -71,7 +71,7 @@ def conclude(results: Results, workdir: str) -> int:
     print(f"\n{results.table()}\n\n{results.summary()}".rstrip())
     files = [TABLE_FILE] + ([PICTURE_FILE] if results.main else [])
     print("table: " + " ".join(os.path.join(workdir, file) for file in files))
-    return 1 if results.unfinished()[0] else 0
+    return 1 if any(results.unfinished()) else 0
 
 
 def main(argv: Sequence[str]) -> int:
@@ -100,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
 
 def conclude_one(point: Point) -> int:
     """The exit code of a single point; the table is left to the command without `--index`."""
-    return 1 if Results.read([point]).unfinished()[0] else 0
+    return 1 if any(Results.read([point]).unfinished()) else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,146 @@
+"""The sweep tool as a user starts it, on real runs of seconds."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from fnet_jax.tools.points import Result
+from fnet_jax.tools.results import Results
+from tests.conftest import REPOSITORY, run
+from tests.test_entry_points import LONG, start, wait_for_step
+
+CONFIG = """
+from configs import pretrain
+from fnet_jax.core import sweep
+
+
+def get_config(arg=""):
+    c = pretrain.get_config(arg)
+    c.update_from_flattened_dict({overrides!r})
+    return c
+
+
+def get_sweep():
+    return sweep.values("optim.learning_rate", {rates!r})
+"""
+DIVERGES = 1e30
+
+
+@pytest.fixture(scope="module")
+def config(overrides, tmp_path_factory):
+    """A config file with one point that trains and one whose loss is soon no number."""
+    values = {**overrides, **LONG, "train.num_train_steps": 200}
+    del values["optim.learning_rate"]
+    path = tmp_path_factory.mktemp("configs") / "x.py"
+    path.write_text(CONFIG.format(overrides=values, rates=[1e-3, DIVERGES]))
+    return str(path)
+
+
+def sweep_command(config, workdir, *flags):
+    args = [f"--config={config}:smoke", f"--workdir={workdir}", *flags]
+    return [sys.executable, "-m", "fnet_jax.tools.sweep", *args]
+
+
+def results(workdir):
+    rows = json.loads((workdir / "results.json").read_text())
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+def test_a_killed_sweep_goes_on_and_ends_with_the_same_table(config, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    uninterrupted = run(*sweep_command(config, whole))
+    assert uninterrupted.returncode == 1, uninterrupted.stderr
+    assert "[2/2] optim.learning_rate=1e+30: failed with exit code 3: error: " in uninterrupted.stdout
+    assert "1 of 2 points failed" in uninterrupted.stdout
+    rows = results(whole)
+    assert [row["state"] for row in rows] == ["done", "failed (3)"]
+    assert rows[0]["values"]["step"] == 200
+    assert 0 < rows[0]["values"]["loss"] < rows[0]["values"]["baseline_masked_lm_loss"] + 2
+    assert (whole / "table.md").read_text().splitlines()[0] in uninterrupted.stdout
+    assert (whole / "table.png").stat().st_size > 5_000
+
+    process = start(sweep_command(config, cut))
+    wait_for_step(str(cut / "points" / "optim.learning_rate=0.001"), 50, process)
+    process.kill()
+    process.communicate(timeout=60)
+    rerun = run(*sweep_command(config, cut))
+    assert "resume: " in (cut / "points" / "optim.learning_rate=0.001" / "log.txt").read_text()
+    assert results(cut) == rows, rerun.stdout
+
+    table = run(*sweep_command(config, cut, "--only_table"))
+    assert table.returncode == 1
+    assert "failed (3)" in table.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--config=configs/pretrain.py:smoke"], "defines no get_sweep()"),
+        (["--config={config}:smoke", "--index=2"], "--index=2 names no point; the sweep has points 0 to 1"),
+        (["--config={config}:smoke", "--config.optim.learning_rate=1.0"], "varies optim.learning_rate"),
+        (["--config={config}:smoke", "--config.model.d_modl=1"], "did you mean d_model"),
+        ([], "--config is not given"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(flags, says, config, tmp_path):
+    args = [flag.format(config=config) for flag in flags]
+    result = run(sys.executable, "-m", "fnet_jax.tools.sweep", f"--workdir={tmp_path}/S", *args)
+    assert result.returncode == 2
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    assert says in result.stderr
+    assert not (tmp_path / "S").exists()
+
+
+def test_the_parent_leaves_the_devices_alone():
+    """Neither JAX nor what starts it is imported by the process that waits."""
+    program = "import sys; from fnet_jax.tools import glue, sweep, runner; print('jax' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
+    assert result.stdout.strip() == "False", result.stdout + result.stderr
+
+
+def of(score, **overrides):
+    overrides = {key.replace("__", "."): value for key, value in overrides.items()}
+    values = {"step": 3, "score": score, "accuracy": score, "loss": 1.0, "baseline_accuracy": 0.5}
+    return overrides, Result(overrides, "", 0, 120.0, "", values)
+
+
+def test_table_and_best_setting():
+    failed = {"optim.learning_rate": 1e-4, "seed": 1, "train.train_batch_size": 8}
+    table = Results(
+        [
+            of(0.60, optim__learning_rate=1e-5, seed=0, train__train_batch_size=8),
+            of(0.90, optim__learning_rate=1e-5, seed=1, train__train_batch_size=8),
+            of(0.61, optim__learning_rate=1e-5, seed=2, train__train_batch_size=8),
+            of(0.75, optim__learning_rate=1e-4, seed=0, train__train_batch_size=8),
+            (failed, Result(failed, "", 3, 5.0, "error: loss is nan")),
+            ({**failed, "seed": 2}, None),
+        ]
+    )
+    assert table.table() == (
+        "| learning_rate | seed | score | accuracy | state      |  time |\n"
+        "|--------------:|-----:|------:|---------:|------------|------:|\n"
+        "|         1e-05 |    0 |  60.0 |     60.0 | done       | 2 min |\n"
+        "|         1e-05 |    1 |  90.0 |     90.0 | done       | 2 min |\n"
+        "|         1e-05 |    2 |  61.0 |     61.0 | done       | 2 min |\n"
+        "|        0.0001 |    0 |  75.0 |     75.0 | done       | 2 min |\n"
+        "|        0.0001 |    1 |     - |        - | failed (3) |   5 s |\n"
+        "|        0.0001 |    2 |     - |        - | not run    |     - |"
+    )
+    assert table.summary() == (
+        "best: score 75.0 at optim.learning_rate=0.0001\n"
+        "1 of 6 points failed; the same command tries them again\n"
+        "1 of 6 points have not run yet"
+    )
+
+
+def test_a_lower_loss_is_better():
+    def of_loss(loss, seed):
+        return {"model.mixer": seed}, Result({"model.mixer": seed}, "", 0, 1.0, "", {"loss": loss})
+
+    assert (
+        "best: loss 5.000 at model.mixer=dct"
+        in Results([of_loss(6.0, "fourier"), of_loss(5.0, "dct")]).summary()
+    )
