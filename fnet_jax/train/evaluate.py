@@ -19,6 +19,7 @@ from fnet_jax.train.confusion import draw_confusion
 from fnet_jax.train.datasets import LabelledDataset
 from fnet_jax.train.metrics import HostSums, Variables, compute, merge, to_host
 from fnet_jax.train.run import Run, set_up
+from fnet_jax.train.scores import predictions_of
 from fnet_jax.train.step import EvalStep
 
 
@@ -199,7 +200,7 @@ def _write_predictions(
     run: Run, dataset: LabelledDataset, workdir: str, split: str, step: int, found: Evaluation
 ) -> None:
     """Leaves what the model says of each example, and a picture of where it errs."""
-    examples = dataset.data.split(split)
+    examples = dataset.data.split(split).take(range(found.examples))
     logits_NC = found.outputs["logits"]
     name = f"{dataset.task.name}-{split}"
     path = os.path.join(workdir, f"predictions-{name}.jsonl")
@@ -207,8 +208,8 @@ def _write_predictions(
     print(f"predictions: {path}")
     if examples.labels is None:
         return
-    answers = logits_NC[:, 0] if dataset.task.regression else logits_NC.argmax(-1)
+    answers = predictions_of(dataset.task, logits_NC)
     path = os.path.join(workdir, f"confusion-{name}.png")
     title = f"{dataset.task.title}, {split}, step {step}"
-    draw_confusion(path, dataset.labels, examples.labels[: found.examples], answers, title)
+    draw_confusion(path, dataset.labels, examples.labels, answers, title)
     print(f"picture:     {path}")

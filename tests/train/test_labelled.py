@@ -309,7 +309,7 @@ def test_from_the_command_line(table_csv, tmp_path):
 
 def test_a_task_with_other_labels_is_refused(finished):
     config, workdir = finished
-    with pytest.raises(UserError, match="regress"):
+    with pytest.raises(UserError, match="is no finite number"):
         evaluate.evaluate_checkpoint(evaluate.on_task(config, "regress"), workdir)
     with pytest.raises(UserError, match="valid are cola"):
         evaluate.on_task(config, "colla")
