@@ -26,7 +26,7 @@ MAX_ZIP_BYTES = 16 * 2**20
 MAX_FILE_BYTES = 8 * 2**20
 _NAMES_SHOWN = 5
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # of the others, one block can hold gigabytes
-_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,7 +58,7 @@ def read(path: str) -> list[dict[str, Any]]:
         UserError: if it cannot be read; names file and line.
     """
     try:
-        with open(path, encoding="utf-8", newline="\n") as file:
+        with open(path, encoding="utf-8") as file:
             lines = file.readlines()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
@@ -77,7 +77,7 @@ def read(path: str) -> list[dict[str, Any]]:
 
 
 def _classes(names: Sequence[str], logits_NC: np.ndarray) -> list[dict[str, Any]]:
-    probabilities_NC = scipy.special.softmax(logits_NC.astype(np.float64), axis=-1)
+    probabilities_NC = scipy.special.softmax(logits_NC, axis=-1)
     return [
         {
             "prediction": names[class_id],

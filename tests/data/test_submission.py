@@ -125,6 +125,8 @@ def test_equal_predictions_give_equal_bytes(small, tmp_path):
     for name in ("a.zip", "b.zip"):
         write_submission(str(tmp_path / name), {"RTE": ["not_entailment"] * SMALL_ROWS})
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        assert {entry.date_time for entry in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
 
 
 def test_a_file_goes_by_title_or_by_task_and_split(small, tmp_path):
@@ -176,6 +178,8 @@ HEAD = b"index\tprediction\n"
         ("CoLA", b"", ["line 1: the header is '', not 'index\\tprediction'", "has 0"]),
         ("CoLA", b"id\tlabel\n0\t1\n", ["line 1: the header is 'id\\tlabel', not 'index\\tprediction'"]),
         ("CoLA", b"0\t1\n1\t1\n2\t1\n3\t1\n", ["line 1: the header is '0\\t1'"]),
+        ("CoLA", b"index\tprediction \n0\t1\n1\t1\n2\t1\n3\t1\n",
+         ["line 1: the header is 'index\\tprediction ', not 'index\\tprediction'"]),
         ("CoLA", HEAD, ["has 0 predictions, not 4"]),
         ("CoLA", HEAD + b"0\t1\n1\t1\n2\t1\n", ["has 3 predictions, not 4"]),
         ("CoLA", HEAD + b"0\t1\n1\t1\n2\t1\n3\t1\n4\t1\n", ["has 5 predictions, not 4"]),

@@ -26,6 +26,8 @@ def test_classes(tmp_path):
     path = str(tmp_path / "predictions.jsonl")
     logits = np.log(np.array([[0.2, 0.5, 0.3], [0.1, 0.1, 0.8], [0.7, 0.2, 0.1]], np.float32))
     predictions.write(path, a_split(np.array([0, 2, -1])), NAMES, logits)
+    with open(path, encoding="utf-8") as file:
+        assert TEXTS[2].split()[0] in file.read()  # to be read by people too
     found = predictions.read(path)
     assert [row.pop("scores") for row in found] == [
         pytest.approx(dict(zip(NAMES, values, strict=True)), abs=2e-6)
@@ -144,10 +146,10 @@ def test_many_classes_are_colours_alone(tmp_path, figures):
 
 def test_names_that_are_hard_to_draw(tmp_path, figures):
     """Signs that the font lacks, formulas, line breaks, length: none warns, none fails."""
-    names = ["日本語", "$\\frac", "a\nb", "long " * 20]
-    draw_confusion(str(tmp_path / "c.png"), names, np.array([0, 1, -1]), np.array([0, 1, 2]), "$")
+    names = ["日本語", "$\\frac$", "a\nb", "long " * 20]
+    draw_confusion(str(tmp_path / "c.png"), names, np.array([0, 1, -1]), np.array([0, 1, 2]), "$\\frac$")
     shown = [text.get_text() for text in figures[0].axes[0].get_xticklabels()]
-    assert shown[:3] == ["日本語", "$\\frac", "a b"]
+    assert shown[:3] == ["日本語", "$\\frac$", "a b"]
     assert len(shown[3]) == 28 and shown[3].endswith("…")
     assert counts_shown(figures[0], 4).sum() == 2  # the third example has no label
 
@@ -159,3 +161,9 @@ def test_numbers_are_scattered(tmp_path, figures, answers):
     points = figures[0].axes[0].collections[0].get_offsets()
     expected = [pair for pair in zip(labels, answers, strict=True) if math.isfinite(pair[1])]
     np.testing.assert_array_equal(np.asarray(points), np.array(expected).reshape(-1, 2))
+
+
+def test_one_number_everywhere_is_drawn(tmp_path, figures):
+    same = np.full(3, 2.5, np.float32)
+    draw_confusion(str(tmp_path / "c.png"), (), same, same, "")
+    assert figures[0].axes[0].get_xlim() == figures[0].axes[0].get_ylim() == (2, 3)
