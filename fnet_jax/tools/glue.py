@@ -101,7 +101,10 @@ def conclude(job: Job) -> int:
 
 
 def _averages(rows: Sequence[glue_table.Row]) -> list[str]:
-    return [f"GLUE: {glue_table.glue_average(rows)}", f"paper: {glue_table.paper_average(rows)}"]
+    return [
+        f"GLUE average: {glue_table.glue_average(rows)}",
+        f"paper's average: {glue_table.paper_average(rows)}",
+    ]
 
 
 def _what_is_missing(job: Job) -> list[str]:

@@ -100,13 +100,11 @@ class Job:
         later = [task for task in self.plan.from_mnli if task in self._splits]
         if not later:
             return
-        start = self._best_of_mnli()
-        if not start:
-            self.skipped |= {
-                TASKS[task].title: "waits for MNLI, whose runs are not all done" for task in later
-            }
+        start, why_not = self._best_of_mnli()
+        if why_not:
+            self.skipped |= {TASKS[task].title: why_not for task in later}
             return
-        print(f"{', '.join(later)} start from {start}")
+        print(f"{', '.join(TASKS[task].title for task in later)} from MNLI: {start}")
         self.points |= {task: self._make_points(task, start) for task in later}
         run_points([point for task in later for point in self.points[task]])
 
@@ -182,16 +180,19 @@ class Job:
                     found.append((run, other, splits))
         return found
 
-    def _best_of_mnli(self) -> str:
-        """The checkpoint of the run that speaks for MNLI, once all its runs are done; "" before."""
-        made = self.points.get("mnli", [])
+    def _best_of_mnli(self) -> tuple[str, str]:
+        """The checkpoint of the run that speaks for MNLI; or why there is none yet."""
+        made = self.points.get("mnli")
+        if not made:
+            return "", "it starts from MNLI, which has no data"
+        done = [result for point in made if (result := points.result_of(point)) and result.is_done]
+        if len(done) < len(made):
+            return "", "it starts from MNLI, whose runs are not all done; the same command goes on"
         run = self.chosen("mnli")
-        results = [points.result_of(point) for point in made]
-        if run is None or not all(result and result.is_done for result in results):
-            return ""
-        result = points.result_of(run)
-        assert result is not None
-        return os.path.join(run.directory, CHECKPOINT_DIR, str(result.values["step"]))
+        if run is None:
+            return "", "it starts from MNLI, none of whose runs is a result"
+        step = done[made.index(run)].values["step"]
+        return os.path.join(run.directory, CHECKPOINT_DIR, str(step)), ""
 
     def _look_for_data(self, task: str) -> None:
         """Notes the splits of a task, or why it cannot be run; with MNLI also those of AX."""

@@ -235,7 +235,7 @@ class Average:
     def __str__(self) -> str:
         """A line for a person."""
         count = f"{len(self.of)} of {self.total}" if len(self.of) < self.total else f"all {self.total}"
-        return f"{show_value('score', self.value)}, average of {count} {self.text}"
+        return f"{show_value('score', self.value)}, of {count} {self.text}"
 
 
 def glue_average(rows: Sequence[Row]) -> Average:

@@ -54,8 +54,10 @@ def run_points(todo: Sequence[Point], shown: Sequence[str] = (), index: int | No
         points.check_unchanged(point)
     chosen = list(enumerate(todo)) if index is None else [(index, todo[index])]
     done = sum(_is_done(point) for _, point in chosen)
-    print(f"{len(chosen)} points: {done} done, {len(chosen) - done} to run", flush=True)
-    pending = deque((number, point, 0.0) for number, point in chosen if not _is_done(point))
+    if index is None:
+        print(f"{len(chosen)} points: {done} done, {len(chosen) - done} to run", flush=True)
+    at_first = 0.0 if index is None else PATIENCE  # there is other work to do meanwhile, or there is not
+    pending = deque((number, point, at_first) for number, point in chosen if not _is_done(point))
     if not pending:
         return
     with (
@@ -173,7 +175,8 @@ def describe(result: Result, point: Point) -> str:
     """The result in a few words: "score 81.2 (4 min)"."""
     if not result.is_done:
         return f"failed with exit code {result.exit_code}: {result.error}; see {point.path(LOG_FILE)}"
-    return f"{headline(result)} ({duration(result.seconds)})"
+    flaws = "".join(f", but {flaw}" for flaw in result.values.get("flaws", []))
+    return f"{headline(result)}{flaws} ({duration(result.seconds)})"
 
 
 def headline(result: Result) -> str:
