@@ -64,7 +64,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.truncation = "longest_first"  # longest_first; tail: cut the end off, as the original
     c.data.swap_texts = False  # second text of a pair first; the original does so for MNLI
     c.data.max_train_examples = 0  # use only so many, chosen by seed; 0: all
-    c.data.max_eval_examples = 0  # use only the first so many of each validation split; 0: all
+    c.data.max_eval_examples = 0  # use only so many of each validation split, always the same; 0: all
 
     c.optim = ml_collections.ConfigDict()
     c.optim.learning_rate = 1e-4  # at the end of the warm-up

@@ -16,6 +16,9 @@ from fnet_jax.data.tfds_sets import FIELDS, PREFIX, read_tfds
 __all__ = ["LabelledData", "LabelledSplit", "open_labelled"]
 
 
+_EVAL_SEED = 0
+
+
 def open_labelled(task_name: str, data: DataConfig, seed: int) -> LabelledData:
     """Reads the splits of a task.
 
@@ -75,8 +78,8 @@ def _limit(found: LabelledData, data: DataConfig, seed: int) -> LabelledData:
     for name, split in found.splits.items():
         if name == "train":
             splits[name], key = choose(split, data.max_train_examples, seed), "max_train_examples"
-        elif name in found.task.validation_splits and 0 < data.max_eval_examples < len(split):
-            splits[name], key = split.take(range(data.max_eval_examples)), "max_eval_examples"
+        elif name in found.task.validation_splits:  # the same whatever the seed, and from all over the file
+            splits[name], key = choose(split, data.max_eval_examples, _EVAL_SEED), "max_eval_examples"
         if len(splits[name]) < len(split):
             remarks.append(
                 f"{found.task.title} {name}: {len(splits[name]):,} of {len(split):,} examples (data.{key})"

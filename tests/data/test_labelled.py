@@ -168,7 +168,9 @@ def test_fewer_examples_are_chosen_by_seed(tmp_path, open_own):
     assert len(few.split("train")) == 10 and few.split("train").ids == sorted(few.split("train").ids)
     assert set(pairs_of(few, "train")) < set(pairs_of(more, "train")) < set(pairs_of(open_own(), "train"))
     assert set(few.split("train").ids) != set(chosen(10, seed=1).split("train").ids)
-    assert few.split("validation").ids == list(range(7))
+    validation = few.split("validation").ids
+    assert len(validation) == 7 and validation == sorted(validation) and max(validation) > 50
+    assert validation == chosen(10, seed=1).split("validation").ids
     assert len(few.split("test")) == len(ROWS)  # a file to be handed in has all rows
     assert few.remarks == (
         "classify train: 10 of 200 examples (data.max_train_examples)",
