@@ -55,7 +55,10 @@ def run_points(todo: Sequence[Point], shown: Sequence[str] = (), index: int | No
     chosen = list(enumerate(todo)) if index is None else [(index, todo[index])]
     done = sum(_is_done(point) for _, point in chosen)
     if index is None:
-        print(f"{len(chosen)} points: {done} done, {len(chosen) - done} to run", flush=True)
+        print(
+            f"{len(chosen)} point{'s' * (len(chosen) > 1)}: {done} done, {len(chosen) - done} to run",
+            flush=True,
+        )
     at_first = 0.0 if index is None else PATIENCE  # there is other work to do meanwhile, or there is not
     pending = deque((number, point, at_first) for number, point in chosen if not _is_done(point))
     if not pending:
