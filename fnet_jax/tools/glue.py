@@ -37,7 +37,9 @@ def plan_of_flags() -> Plan:
         UserError: for a flag that is missing or cannot work.
     """
     flag = flags.FLAGS
-    for name in ("init_from", "data_dir"):
+    if flag.from_scratch and flag.init_from:
+        raise UserError(f"--from_scratch and --init_from={flag.init_from} exclude each other; leave one out")
+    for name in ("data_dir",) if flag.from_scratch else ("init_from", "data_dir"):
         if not getattr(flag, name) and not (name == "data_dir" and flag.config.data.corpus):
             raise UserError(f"--{name} is not given; {MEANING[name]}")
     file, _, arg = config_flags.get_config_filename(flag["config"]).partition(":")
@@ -52,7 +54,7 @@ def plan_of_flags() -> Plan:
         config_arg=arg,
         overrides=config_flags.get_override_values(flag["config"]),
         workdir=cli.workdir(),
-        init_from=os.path.abspath(os.path.expanduser(flag.init_from)),
+        init_from=os.path.abspath(os.path.expanduser(flag.init_from)) if flag.init_from else "",
         data_dir=os.path.abspath(os.path.expanduser(flag.data_dir)) if flag.data_dir else "",
         tasks=tasks,
         from_mnli=from_mnli,
@@ -166,7 +168,7 @@ def report(path: str) -> int:
 
 
 MEANING = {
-    "init_from": "name the --workdir of a pretraining run",
+    "init_from": "name the --workdir of a pretraining run, or give --from_scratch",
     "data_dir": "name the folder that holds CoLA, SST-2, ... with GLUE's .tsv files",
 }
 
@@ -175,6 +177,7 @@ def _define_flags() -> None:
     config_flags.DEFINE_config_file("config", None, "Config file; configs/glue.py by default.")
     flags.DEFINE_string("workdir", None, "Folder of the job: its runs, the table, the submission.")
     flags.DEFINE_string("init_from", None, MEANING["init_from"].capitalize() + ".")
+    flags.DEFINE_bool("from_scratch", False, "Random parameters, to see what pretraining brings.")
     flags.DEFINE_string("data_dir", None, MEANING["data_dir"].capitalize() + ".")
     flags.DEFINE_list("tasks", ["all"], f"all, or some of {', '.join(RUNNABLE)}.")
     flags.DEFINE_list("from_mnli", [], "Tasks that start from the best run of MNLI.")

@@ -29,7 +29,7 @@ class Plan:
         config_arg: further arguments for it.
         overrides: dotted keys set by hand, and their values.
         workdir: of the job.
-        init_from: pretrained model.
+        init_from: pretrained model; "" starts from random parameters.
         data_dir: folder of GLUE's files; "" where the config says otherwise.
         tasks: names, without AX.
         from_mnli: those that start from the best run of MNLI.

@@ -296,6 +296,7 @@ def command(*flags):
     [
         (["--workdir=W", "--data_dir=D"], "--init_from is not given"),
         (["--workdir=W", "--init_from=P"], "--data_dir is not given"),
+        (["--workdir=W", "--data_dir=D", "--from_scratch", "--init_from=P"], "exclude each other"),
         (["--workdir=W", "--init_from=P", "--data_dir=D", "--tasks=cola,sst"], "--tasks=sst is unknown"),
         (["--workdir=W", "--init_from=P", "--data_dir=D", "--learning_rates=a"], "must be numbers"),
         (["--workdir=W", "--init_from=P", "--data_dir=D", "--tasks=rte", "--from_mnli=rte"], "needs mnli"),
