@@ -39,8 +39,10 @@ def get_sweep() -> sweep.Sweep:
 def fine_tune(c: ml_collections.ConfigDict, size: str) -> None:
     """Three epochs of batch 64 as in the paper, the best checkpoint kept."""
     sizes.shape(c, size)
-    c.model.pooling = sizes.SIZES[size].fine_tuning_pooling
-    c.optim.learning_rate = sizes.SIZES[size].fine_tuning_rate
+    own = sizes.SIZES[size].fine_tuning
+    c.model.pooling = own.pooling
+    c.optim.learning_rate = own.learning_rate
+    c.optim.learning_rate_rules = own.learning_rate_rules
     c.optim.num_warmup_steps = 0
     c.optim.warmup_proportion = 0.1
     c.train.num_train_epochs = 3.0
