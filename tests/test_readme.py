@@ -65,7 +65,11 @@ def smaller(word: str, folder: os.PathLike[str]) -> str:
     word = re.sub(r"(configs/(classify|glue)\.py:.*)", r"\1,smoke", word)
     word = re.sub(r"=([WGS]\d?(/|$))", rf"={folder}/\1", word)
     word = re.sub(r"=(texts/|my\.|GLUE_DIR|runs/)", rf"={folder}/\1", word)
-    return word.replace("vocab_size=8000", "vocab_size=800").replace("seeds=3", "seeds=1").replace("1e-5,5e-5,1e-4", "1e-4")
+    return (
+        word.replace("vocab_size=8000", "vocab_size=800")
+        .replace("seeds=3", "seeds=1")
+        .replace("1e-5,5e-5,1e-4", "1e-4")
+    )
 
 
 def assert_demo_shows_everything(out: str, folder: os.PathLike[str]) -> None:
