@@ -76,7 +76,7 @@ def test_splits_by_their_use():
 def test_the_guide_to_new_tasks_works(tmp_path, make_data, monkeypatch):
     """The rows of docs/add_a_task.md make a task."""
     row, layout, name = re.findall(
-        r"```python\n(.*?)```", (REPOSITORY / "docs/add_a_task.md").read_text(), re.S
+        r"```text\n(.*?)```", (REPOSITORY / "docs/add_a_task.md").read_text(), re.S
     )
     task = eval(row.strip().rstrip(","), vars(tasks))
     monkeypatch.setitem(TASKS, task.name, task)
