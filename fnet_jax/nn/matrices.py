@@ -1,4 +1,4 @@
-"""Matrices of the transforms, built inside the graph from integers.
+"""Matrices of the transforms, built inside the graph from integers, and their products.
 
 A matrix that Python hands over as an array is stored in the compiled program (72 MB at L=4096), so
 these are computed where they are used. An angle 2π·j·k/n computed in floating point is wrong once j·k
@@ -16,33 +16,57 @@ MAX_EXACT_SIZE = 65_536
 _MAX_PALEY_ORDER = 512
 
 
-def cos_sin(n: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-    """cos(2πjk/n) and sin(2πjk/n), each [n, n]."""
-    angle = _angle(_product_mod(n, n), n, dtype)
+def wide(x: jax.Array) -> jnp.dtype:
+    """The dtype to add in: float32, or float64 for float64."""
+    return jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
+
+
+def einsum(equation: str, a: jax.Array, b: jax.Array, *, keep_wide: bool = False) -> jax.Array:
+    """`jnp.einsum` of two arrays of one dtype, at full precision, added in `wide(a)`.
+
+    Returns:
+        The dtype of its inputs, or `wide(a)` if `keep_wide`: for a result that is added to before it
+        is rounded.
+    """
+    precision = jax.lax.Precision.HIGHEST if a.dtype == wide(a) else None
+    y = jnp.einsum(equation, a, b, precision=precision, preferred_element_type=wide(a))
+    return y if keep_wide else y.astype(a.dtype)
+
+
+def cos_sin(
+    n: int, dtype: jnp.dtype, rows: int | None = None, columns: int | None = None
+) -> tuple[jax.Array, jax.Array]:
+    """cos(2πjk/n) and sin(2πjk/n) for 0 ≤ j < rows, 0 ≤ k < columns; both are n where not given.
+
+    Raises:
+        ValueError: if n is above `MAX_EXACT_SIZE`.
+    """
+    turns = _product_mod(n if rows is None else rows, n if columns is None else columns, n, n)
+    angle = _angle(turns, n, dtype)
     return jnp.cos(angle), jnp.sin(angle)
 
 
 def dct_matrix(n: int, dtype: jnp.dtype) -> jax.Array:
     """T[k, j] = s_k·cos(π(2j+1)k/2n) = s_k·cos(2π·((2jk + k) mod 4n)/4n), [n, n]."""
     k = jnp.arange(n, dtype=jnp.uint32)[:, None]
-    turns = (2 * _product_mod(n, 2 * n) + k) % jnp.uint32(4 * n)
+    turns = (2 * _product_mod(n, n, 2 * n, n) + k) % jnp.uint32(4 * n)
     scale = jnp.where(k == 0, jnp.sqrt(1 / n), jnp.sqrt(2 / n)).astype(dtype)
     return scale * jnp.cos(_angle(turns, 4 * n, dtype))
 
 
-def _product_mod(n: int, modulus: int) -> jax.Array:
-    """j·k mod `modulus` for 0 ≤ j, k < n, exact: uint32[n, n].
+def _product_mod(rows: int, columns: int, modulus: int, size: int) -> jax.Array:
+    """j·k mod `modulus` for 0 ≤ j < rows ≤ size, 0 ≤ k < columns ≤ size, exact: uint32[rows, columns].
 
     Raises:
-        ValueError: if n is above `MAX_EXACT_SIZE`.
+        ValueError: if `size` is above `MAX_EXACT_SIZE`.
     """
-    if n > MAX_EXACT_SIZE:
+    if size > MAX_EXACT_SIZE:
         raise ValueError(
-            f"size {n} is too large for a transform matrix: j·k is exact up to {MAX_EXACT_SIZE}; "
+            f"size {size} is too large for a transform matrix: j·k is exact up to {MAX_EXACT_SIZE}; "
             f"use fourier_impl='fft' or a shorter length"
         )
-    k = jnp.arange(n, dtype=jnp.uint32)
-    return (k[:, None] * k[None, :]) % jnp.uint32(modulus)
+    j, k = jnp.arange(rows, dtype=jnp.uint32), jnp.arange(columns, dtype=jnp.uint32)
+    return (j[:, None] * k[None, :]) % jnp.uint32(modulus)
 
 
 def _angle(turns: jax.Array, n: int, dtype: jnp.dtype) -> jax.Array:

@@ -15,55 +15,62 @@ bfloat16 matrices and adds in float32; FFTs have no bfloat16 form and run in flo
 """
 
 import math
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Callable, Mapping
 
 import jax
-import jax.numpy as jnp
 
 from fnet_jax.core.config import FourierImpl
 from fnet_jax.core.mesh import per_device
-from fnet_jax.nn.matrices import MAX_EXACT_SIZE, cos_sin, dct_matrix, hadamard_factors
+from fnet_jax.nn import dft
+from fnet_jax.nn.matrices import MAX_EXACT_SIZE, einsum, hadamard_factors, wide
 
-# Up to which length the matrix form of the Fourier transform is taken, by backend; else the FFT.
-# cpu, gpu: the FFT has fewer operations and good libraries (paper, section 3.2, finds the same).
-# tpu: XLA's own estimates of programs compiled for one v5e chip, D=768, in microseconds, matrix
-# against FFT: L=512 275 / 1621, L=8192 1254 / 1678. Estimates, not timings; longer was not compiled.
-_DFT_UP_TO_LENGTH = {"cpu": 0, "gpu": 0, "tpu": 8192}
+Transform = Callable[[jax.Array], jax.Array]
+
+# What `impl='auto'` takes, by platform: the first that serves the shape, each up to its length L.
+# cpu: fft measured fastest at every length, docs/bench/mixing-cpu.md.
+# cuda, rocm: fft by the paper's finding (section 3.2) that the FFT is faster on GPUs; not measured here.
+# tpu: XLA's estimates for one v5e chip, docs/mixing.md; estimates, not timings.
+_ANY = MAX_EXACT_SIZE
+_AUTO: dict[str, tuple[tuple[FourierImpl, int], ...]] = {
+    "cpu": (("fft", _ANY),),
+    "cuda": (("fft", _ANY),),
+    "rocm": (("fft", _ANY),),
+    "tpu": (("dft", 8192),),
+}
 
 
-def choose_fourier_impl(backend: str, length: int, width: int) -> Literal["fft", "dft"]:
-    """What `impl='auto'` means.
+def choose_fourier_impl(platform: str, length: int, width: int) -> FourierImpl:
+    """What `impl='auto'` means for `fourier`.
 
     Args:
-        backend: as `jax.default_backend()` names it: cpu, gpu, tpu.
+        platform: as a device names it: cpu, cuda, rocm, tpu; 'gpu' means cuda.
         length: L.
         width: D.
 
     Returns:
-        'dft' or 'fft'; 'fft' for backends not in the table.
+        A valid `impl` other than 'auto'; 'fft' for platforms not in the table.
     """
-    fits = max(length, width) <= MAX_EXACT_SIZE
-    return "dft" if fits and length <= _DFT_UP_TO_LENGTH.get(backend, 0) else "fft"
+    return _choose(_FOURIER, platform, length, width)
 
 
 def fourier(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     """FNet mixing: `Re(F_L x F_D)`, the real part of the 2-D discrete Fourier transform.
 
-    F_n[j, k] = exp(−2πi·j·k/n), unscaled (arXiv 2105.03824, section 3.2).
+    F_n[j, k] = exp(−2πi·j·k/n), unscaled (arXiv 2105.03824, section 3.2). The operator is symmetric, so
+    the backward pass is the same operator and saves nothing.
 
     Args:
         x_BLD: real input: float32, bfloat16 or float64.
-        impl: 'fft', 'dft' (two real matrix products, nothing complex) or 'auto'
-            (`choose_fourier_impl`).
+        impl: how, see `nn/dft.py`; 'auto' chooses for the platform that is compiled for, see
+            `choose_fourier_impl`.
 
     Returns:
         y_BLD, same shape and dtype.
 
     Raises:
-        ValueError: for an unknown `impl`, or 'dft' with L or D above `MAX_EXACT_SIZE`.
+        ValueError: for an unknown `impl`, or one that cannot serve L or D.
     """
-    return _fourier_fft(x_BLD) if _resolve(impl, x_BLD) == "fft" else _fourier_dft(x_BLD)
+    return _apply(_FOURIER, x_BLD, impl)
 
 
 def hartley(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
@@ -82,7 +89,7 @@ def hartley(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     Raises:
         ValueError: as in `fourier`.
     """
-    return _hartley_fft(x_BLD) if _resolve(impl, x_BLD) == "fft" else _hartley_dft(x_BLD)
+    return _apply(_HARTLEY, x_BLD, impl)
 
 
 def dct(x_BLD: jax.Array) -> jax.Array:
@@ -102,10 +109,8 @@ def dct(x_BLD: jax.Array) -> jax.Array:
     Raises:
         ValueError: if L or D is above `MAX_EXACT_SIZE`.
     """
-    _, length, width = x_BLD.shape
-    t_LL, t_DD = (dct_matrix(n, _wide(x_BLD)).astype(x_BLD.dtype) for n in (length, width))
-    h_BLD = _einsum("bld,ed->ble", x_BLD, t_DD)
-    return _einsum("nl,bld->bnd", t_LL, h_BLD)
+    # Folding: measured 1.5 times as fast as the dense form on a CPU, docs/mixing.md; elsewhere unknown.
+    return jax.lax.platform_dependent(x_BLD, cpu=dft.dct_folded, default=dft.dct_dense)
 
 
 def hadamard(x_BLD: jax.Array) -> jax.Array:
@@ -133,67 +138,11 @@ def hadamard(x_BLD: jax.Array) -> jax.Array:
     return _hadamard(x_BLD)
 
 
-def _symmetric(fn: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+def _symmetric(fn: Transform) -> Transform:
     """Declares the linear map `fn` symmetric: its VJP is `fn` itself and needs nothing saved."""
     op = jax.custom_vjp(fn)
     op.defvjp(lambda x: (fn(x), None), lambda _, g: (op(g),))
     return op
-
-
-@_symmetric
-@per_device
-def _fourier_fft(x_BLD: jax.Array) -> jax.Array:
-    f = _half_spectrum(x_BLD)
-    return _fill_other_half(f.real, f.real, x_BLD.shape[-1]).astype(x_BLD.dtype)
-
-
-@_symmetric
-@per_device
-def _hartley_fft(x_BLD: jax.Array) -> jax.Array:
-    f = _half_spectrum(x_BLD)
-    # The other half is the conjugate, so there −Im is +Im of this half.
-    return _fill_other_half(f.real - f.imag, f.real + f.imag, x_BLD.shape[-1]).astype(x_BLD.dtype)
-
-
-def _half_spectrum(x_BLD: jax.Array) -> jax.Array:
-    """Columns 0 … D//2 of the 2-D DFT; the others follow from these because x is real."""
-    half_BLK = jnp.fft.rfft(x_BLD.astype(_wide(x_BLD)), axis=-1)
-    return jnp.fft.fft(half_BLK, axis=-2)
-
-
-def _fill_other_half(half_BLK: jax.Array, mirror_BLK: jax.Array, width: int) -> jax.Array:
-    """Appends columns D//2+1 … D−1, by F[l, D−k] = conj(F[−l mod L, k]).
-
-    Args:
-        half_BLK: what to return for columns 0 … D//2.
-        mirror_BLK: the same quantity of the conjugate spectrum, same columns.
-        width: D.
-    """
-    mirror_BLK = mirror_BLK[:, :, 1 : (width + 1) // 2]
-    mirror_BLK = jnp.roll(mirror_BLK[:, ::-1, ::-1], 1, axis=1)  # row l <- row −l mod L
-    return jnp.concatenate([half_BLK, mirror_BLK], axis=-1)
-
-
-@_symmetric
-def _fourier_dft(x_BLD: jax.Array) -> jax.Array:
-    # F = C − iS, so Re(F_L x F_D) = C_L x C_D − S_L x S_D.
-    (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, _wide(x_BLD)) for n in x_BLD.shape[1:])
-    return _two_products(x_BLD, (c_LL, -s_LL), (c_DD, s_DD))
-
-
-@_symmetric
-def _hartley_dft(x_BLD: jax.Array) -> jax.Array:
-    # cas(a + b) = cos a·cas b + sin a·cas(−b).
-    (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, _wide(x_BLD)) for n in x_BLD.shape[1:])
-    return _two_products(x_BLD, (c_LL, s_LL), (c_DD + s_DD, c_DD - s_DD))
-
-
-def _two_products(
-    x_BLD: jax.Array, left_LL: tuple[jax.Array, jax.Array], right_DD: tuple[jax.Array, jax.Array]
-) -> jax.Array:
-    """`left[0] x right[0] + left[1] x right[1]` as two matrix products, each twice as long."""
-    h_BZLD = _einsum("bld,zde->bzle", x_BLD, jnp.stack(right_DD).astype(x_BLD.dtype))
-    return _einsum("znl,bzld->bnd", jnp.stack(left_LL).astype(x_BLD.dtype), h_BZLD)
 
 
 @_symmetric
@@ -206,29 +155,48 @@ def _hadamard(x_BLD: jax.Array) -> jax.Array:
 def _kronecker(x: jax.Array, size: int, before: int) -> jax.Array:
     """Multiplies by H_size along the axis of that size that has `before` elements per example before it."""
     shape, after = x.shape, math.prod(x.shape[1:]) // before
-    for h in hadamard_factors(size, _wide(x)):
+    for h in hadamard_factors(size, wide(x)):
         factor = h.shape[0]
         after //= factor
-        x = _einsum("fg,bagz->bafz", h.astype(x.dtype), x.reshape(shape[0], before, factor, after))
+        x = einsum("fg,bagz->bafz", h.astype(x.dtype), x.reshape(shape[0], before, factor, after))
         before *= factor
     return x.reshape(shape)
 
 
-def _resolve(impl: FourierImpl, x_BLD: jax.Array) -> Literal["fft", "dft"]:
+# XLA's partitioner gathers the whole batch for an FFT: those run per device.
+_FOURIER: Mapping[FourierImpl, Transform] = {
+    "fft": _symmetric(per_device(dft.fourier_fft)),
+    "dft": _symmetric(dft.fourier_dense),
+    "folded": _symmetric(dft.fourier_folded),
+    "split": _symmetric(dft.fourier_split),
+}
+_HARTLEY: Mapping[FourierImpl, Transform] = {
+    "fft": _symmetric(per_device(dft.hartley_fft)),
+    "dft": _symmetric(dft.hartley_dense),
+    "folded": _symmetric(dft.hartley_folded),
+    "split": _symmetric(dft.hartley_split),
+}
+
+
+def _apply(ways: Mapping[FourierImpl, Transform], x_BLD: jax.Array, impl: FourierImpl) -> jax.Array:
     if impl == "auto":
-        return choose_fourier_impl(jax.default_backend(), *x_BLD.shape[1:])
-    if impl not in ("fft", "dft"):
-        raise ValueError(f"fourier_impl={impl!r} is unknown; use one of auto, fft, dft")
-    return impl
+        return _for_platform(ways, x_BLD)
+    if impl not in ways:
+        raise ValueError(f"fourier_impl={impl!r} is unknown; use one of auto, {', '.join(ways)}")
+    return ways[impl](x_BLD)
 
 
-def _wide(x: jax.Array) -> jnp.dtype:
-    """The dtype to accumulate in: float32, or float64 for float64."""
-    return jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
+def _for_platform(ways: Mapping[FourierImpl, Transform], x_BLD: jax.Array) -> jax.Array:
+    """Decides when the program is lowered, so that compiling for another machine decides for that one."""
+    by_platform = {name: _choose(ways, name, *x_BLD.shape[1:]) for name in _AUTO}
+    if len(set(by_platform.values())) == 1:
+        return ways[by_platform["cpu"]](x_BLD)
+    branches = {name: ways[impl] for name, impl in by_platform.items()}
+    auto = _symmetric(lambda x: jax.lax.platform_dependent(x, **branches, default=ways["fft"]))
+    return auto(x_BLD)
 
 
-def _einsum(equation: str, a: jax.Array, b: jax.Array) -> jax.Array:
-    """`jnp.einsum` that accumulates in at least float32 and returns the dtype of its inputs."""
-    precision = jax.lax.Precision.HIGHEST if a.dtype == _wide(a) else None
-    y = jnp.einsum(equation, a, b, precision=precision, preferred_element_type=_wide(a))
-    return y.astype(a.dtype)
+def _choose(ways: Mapping[FourierImpl, Transform], platform: str, length: int, width: int) -> FourierImpl:
+    rows = _AUTO.get({"gpu": "cuda"}.get(platform, platform), ())
+    fits = max(length, width) <= MAX_EXACT_SIZE
+    return next((impl for impl, up_to in rows if fits and impl in ways and length <= up_to), "fft")

@@ -1,0 +1,221 @@
+"""The real 2-D discrete Fourier transform, computed in several ways that agree.
+
+Each way gives two maps of x[B, L, D], with F = C − iS, C[j, k] = cos(2πjk/n), S[j, k] = sin(2πjk/n):
+
+    fourier(x) = Re(F_L x F_D)                    = C x C − S x S
+    hartley(x) = Re(F_L x F_D) − Im(F_L x F_D)    = C x C − S x S + C x S + S x C
+
+| way    | how                                                        | matrix FLOPs, L = 512, D = 768 |
+|--------|------------------------------------------------------------|--------------------------------|
+| fft    | library FFT of real input, half the columns by symmetry    | none                           |
+| dense  | real matrix products                                       | 2.0 G per example              |
+| folded | as dense, on even and odd parts: all matrices half as large | 0.25 G                        |
+| split  | dense along D, two short stages along L = L1·L2            | 0.7 G                          |
+
+docs/mixing.md derives them and says where each is fastest. All four treat examples independently and
+work for every L and D. Rounding: `matrices.einsum`; sums and differences in float32 at least.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from fnet_jax.nn.matrices import cos_sin, dct_matrix, einsum, wide
+
+
+def fourier_fft(x_BLD: jax.Array) -> jax.Array:
+    """By `rfft2`: one library call over both axes, no transposes between."""
+    f_BLK = jnp.fft.rfft2(x_BLD.astype(wide(x_BLD)))
+    return _fill_other_half(f_BLK.real, f_BLK.real, x_BLD.shape[-1]).astype(x_BLD.dtype)
+
+
+def hartley_fft(x_BLD: jax.Array) -> jax.Array:
+    """By `rfft2`."""
+    f_BLK = jnp.fft.rfft2(x_BLD.astype(wide(x_BLD)))
+    # The other half is the conjugate, so there −Im is +Im of this half.
+    return _fill_other_half(f_BLK.real - f_BLK.imag, f_BLK.real + f_BLK.imag, x_BLD.shape[-1]).astype(
+        x_BLD.dtype
+    )
+
+
+def fourier_dense(x_BLD: jax.Array) -> jax.Array:
+    """By `C x C − S x S`: two products of two matrices each."""
+    (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, wide(x_BLD)) for n in x_BLD.shape[1:])
+    return _two_products(x_BLD, (c_LL, -s_LL), (c_DD, s_DD))
+
+
+def hartley_dense(x_BLD: jax.Array) -> jax.Array:
+    """By cas(a + b) = cos a·cas b + sin a·cas(−b), cas = cos + sin."""
+    (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, wide(x_BLD)) for n in x_BLD.shape[1:])
+    return _two_products(x_BLD, (c_LL, s_LL), (c_DD + s_DD, c_DD - s_DD))
+
+
+def fourier_folded(x_BLD: jax.Array) -> jax.Array:
+    """On the parts of x that are even in both indices and odd in both; the mixed parts do not count.
+
+    Both products give one quarter of their result; it is even, or odd, in both indices again.
+    """
+    _, length, width = x_BLD.shape
+    even_BLD, odd_BLD = _fold(x_BLD, axis=1)
+    cc, ss = _FoldedMatrices(x_BLD, 0, 0), _FoldedMatrices(x_BLD, 1, 1)
+    y_even = _unfold(cc(_fold(even_BLD, axis=2)[0]), None, width, axis=2)
+    y_odd = _unfold(None, -ss(_fold(odd_BLD, axis=2)[1]), width, axis=2)
+    return _unfold(y_even, y_odd, length, axis=1).astype(x_BLD.dtype)
+
+
+def hartley_folded(x_BLD: jax.Array) -> jax.Array:
+    """As `fourier_folded`, with the two mixed parts as well."""
+    _, length, width = x_BLD.shape
+    even_BLD, odd_BLD = _fold(x_BLD, axis=1)
+    (ee, eo), (oe, oo) = _fold(even_BLD, axis=2), _fold(odd_BLD, axis=2)
+    cc, cs, sc, ss = (_FoldedMatrices(x_BLD, i, j) for i in (0, 1) for j in (0, 1))
+    y_even = _unfold(cc(ee), cs(eo), width, axis=2)
+    y_odd = _unfold(sc(oe), -ss(oo), width, axis=2)
+    return _unfold(y_even, y_odd, length, axis=1).astype(x_BLD.dtype)
+
+
+def fourier_split(x_BLD: jax.Array) -> jax.Array:
+    """By two stages along L (Cooley and Tukey 1965), each a matrix product with nothing complex."""
+    (y_BLK,) = _split(x_BLD, ((1, 0),))
+    return _fill_other_half(y_BLK, y_BLK, x_BLD.shape[-1]).astype(x_BLD.dtype)
+
+
+def hartley_split(x_BLD: jax.Array) -> jax.Array:
+    """As `fourier_split`."""
+    y_BLK, mirror_BLK = _split(x_BLD, ((1, -1), (1, 1)))
+    return _fill_other_half(y_BLK, mirror_BLK, x_BLD.shape[-1]).astype(x_BLD.dtype)
+
+
+def dct_dense(x_BLD: jax.Array) -> jax.Array:
+    """The orthonormal cosine transform of `transforms.dct`, by `T_L x T_D^T`."""
+    t_LL, t_DD = (dct_matrix(n, wide(x_BLD)).astype(x_BLD.dtype) for n in x_BLD.shape[1:])
+    return einsum("nl,bld->bnd", t_LL, einsum("bld,ed->ble", x_BLD, t_DD))
+
+
+def dct_folded(x_BLD: jax.Array) -> jax.Array:
+    """As `dct_dense`: even rows of T see x[j] + x[n−1−j] only, odd rows x[j] − x[n−1−j]."""
+    h_BLD = _dct_along(x_BLD, "bld,ed->ble", axis=2)
+    return _dct_along(h_BLD, "bld,nl->bnd", axis=1)
+
+
+def _dct_along(x_BLD: jax.Array, equation: str, axis: int) -> jax.Array:
+    n = x_BLD.shape[axis]
+    m = n // 2
+    matrix = dct_matrix(n, wide(x_BLD)).astype(x_BLD.dtype)
+    x = x_BLD.astype(wide(x_BLD))
+
+    def part(start: int, stop: int) -> jax.Array:
+        return jax.lax.slice_in_dim(x, start, stop, axis=axis)
+
+    first, last = part(0, m), jnp.flip(part(n - m, n), axis)
+    even = jnp.concatenate([first + last, part(m, n - m)], axis).astype(x_BLD.dtype)
+    odd = (first - last).astype(x_BLD.dtype)
+    y_even = einsum(equation, even, matrix[0::2, : n - m])
+    y_odd = einsum(equation, odd, matrix[1::2, :m])
+    y_odd = jnp.pad(y_odd, [(0, n % 2 if i == axis else 0) for i in range(3)])
+    y = jnp.stack([y_even, y_odd], axis + 1)  # row 2k from the even rows, row 2k + 1 from the odd ones
+    y = y.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
+    return jax.lax.slice_in_dim(y, 0, n, axis=axis)
+
+
+def _fill_other_half(half_BLK: jax.Array, mirror_BLK: jax.Array, width: int) -> jax.Array:
+    """Appends columns D//2+1 … D−1, by F[l, D−k] = conj(F[−l mod L, k]).
+
+    Args:
+        half_BLK: what to return for columns 0 … D//2.
+        mirror_BLK: the same quantity of the conjugate spectrum, same columns.
+        width: D.
+    """
+    mirror_BLK = mirror_BLK[:, :, 1 : (width + 1) // 2]
+    mirror_BLK = jnp.roll(mirror_BLK[:, ::-1, ::-1], 1, axis=1)  # row l <- row −l mod L
+    return jnp.concatenate([half_BLK, mirror_BLK], axis=-1)
+
+
+def _two_products(
+    x_BLD: jax.Array, left_LL: tuple[jax.Array, jax.Array], right_DD: tuple[jax.Array, jax.Array]
+) -> jax.Array:
+    """`left[0] x right[0] + left[1] x right[1]` as two matrix products, each twice as long."""
+    h_BZLD = einsum("bld,zde->bzle", x_BLD, jnp.stack(right_DD).astype(x_BLD.dtype))
+    return einsum("znl,bzld->bnd", jnp.stack(left_LL).astype(x_BLD.dtype), h_BZLD)
+
+
+def _fold(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """Even and odd part of x along one axis of n elements, in `wide(x)`.
+
+    Returns:
+        x[k] + x[n−k] for 0 ≤ k ≤ n/2, where x[0] and, for even n, x[n/2] stand alone; and
+        x[k] − x[n−k] for 0 < k < n/2.
+    """
+    x = x.astype(wide(x))
+    n = x.shape[axis]
+    m = (n - 1) // 2
+
+    def part(start: int, stop: int) -> jax.Array:
+        return jax.lax.slice_in_dim(x, start, stop, axis=axis)
+
+    first, last = part(1, m + 1), jnp.flip(part(n - m, n), axis)
+    return jnp.concatenate([part(0, 1), first + last, part(m + 1, n - m)], axis), first - last
+
+
+def _unfold(even: jax.Array | None, odd: jax.Array | None, n: int, axis: int) -> jax.Array:
+    """The whole of n elements from an even part (0 ≤ k ≤ n/2) and an odd one (0 < k < n/2); None is 0."""
+    m = (n - 1) // 2
+    if odd is None:
+        assert even is not None
+        mirrored = jax.lax.slice_in_dim(even, 1, m + 1, axis=axis)
+        return jnp.concatenate([even, jnp.flip(mirrored, axis)], axis)
+    padding = [(0, 0)] * odd.ndim
+    padding[axis] = (1, n // 2 - m)
+    if even is None:
+        return jnp.concatenate([jnp.pad(odd, padding), jnp.flip(-odd, axis)], axis)
+    mirrored = jax.lax.slice_in_dim(even, 1, m + 1, axis=axis) - odd
+    return jnp.concatenate([even + jnp.pad(odd, padding), jnp.flip(mirrored, axis)], axis)
+
+
+class _FoldedMatrices:
+    """Multiplies a part of x by the matching quarter of C or S on each side.
+
+    Args:
+        x_BLD: gives sizes and dtype.
+        left, right: 0 for C and an even part, 1 for S and an odd part; along L, along D.
+    """
+
+    def __init__(self, x_BLD: jax.Array, left: int, right: int) -> None:
+        def matrix(n: int, odd: int) -> jax.Array:
+            quarter = cos_sin(n, wide(x_BLD), n // 2 + 1, n // 2 + 1)[odd]
+            inner = slice(1, (n + 1) // 2) if odd else slice(None)
+            return quarter[inner, inner].astype(x_BLD.dtype)
+
+        self._left, self._right = matrix(x_BLD.shape[1], left), matrix(x_BLD.shape[2], right)
+
+    def __call__(self, part: jax.Array) -> jax.Array:
+        h = einsum("bld,de->ble", part.astype(self._right.dtype), self._right)
+        return einsum("nl,bld->bnd", self._left, h, keep_wide=True)
+
+
+def _split(x_BLD: jax.Array, wanted: tuple[tuple[int, int], ...]) -> jax.Array:
+    """a·Re f + b·Im f for each (a, b) of `wanted`, columns 0 … D//2 of f = F_L x F_D: [len(wanted), B, L, K].
+
+    With l = L2·a + m and j = c + L1·e, exp(−2πi·l·j/L) = exp(−2πi·l·c/L)·exp(−2πi·m·e/L2): the first
+    factor is a product over a for each m, twiddles included, the second one over m. Letter Z: real and
+    imaginary part.
+    """
+    batch, length, width = x_BLD.shape
+    dtype = x_BLD.dtype
+    l1, l2 = _factors(length)
+    c_DK, s_DK = cos_sin(width, wide(x_BLD), width, width // 2 + 1)
+    h = einsum("bld,zdk->bzlk", x_BLD, jnp.stack([c_DK, -s_DK]).astype(dtype))
+
+    c, s = (part.reshape(l1, l1, l2) for part in cos_sin(length, wide(x_BLD), l1, length))
+    first = jnp.stack([jnp.stack([c, s]), jnp.stack([-s, c])]).astype(dtype)  # [out Z, in Z, c, a, m]
+    h = einsum("yzcam,bzamk->bycmk", first, h.reshape(batch, 2, l1, l2, -1))
+
+    c, s = cos_sin(l2, wide(x_BLD))
+    second = jnp.stack([jnp.stack([a * c - b * s, a * s + b * c]) for a, b in wanted]).astype(dtype)
+    y = einsum("wzem,bzcmk->wbeck", second, h)
+    return y.reshape(len(wanted), batch, length, -1)
+
+
+def _factors(n: int) -> tuple[int, int]:
+    """n = n1·n2 with n1 ≤ n2 as near to each other as can be; 1·n for a prime."""
+    n1 = next(i for i in range(int(n**0.5), 0, -1) if n % i == 0)
+    return n1, n // n1
