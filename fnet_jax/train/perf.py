@@ -7,29 +7,14 @@ from contextlib import contextmanager
 
 import jax
 
+from fnet_jax.core.chips import find_chip
 from fnet_jax.core.config import ModelConfig
-
-# Dense bfloat16 FLOP/s per device as its maker publishes them, by the start of jax's `device_kind`.
-# float32 is left out on purpose: TPUs and GPUs run it in several modes, and no one figure is right.
-PEAK_BF16_FLOPS = {
-    "TPU v2": 22.5e12,  # per core
-    "TPU v3": 61.5e12,  # per core
-    "TPU v4": 275e12,
-    "TPU v5 lite": 197e12,
-    "TPU v5": 459e12,
-    "TPU v6 lite": 918e12,
-    "NVIDIA A100": 312e12,
-    "NVIDIA H100": 989e12,
-    "NVIDIA H200": 989e12,
-}
 
 
 def peak_flops(device: jax.Device, dtype: str) -> float | None:
     """FLOP/s one device reaches at best in `dtype`, or None where it is not known."""
-    if dtype != "bfloat16":
-        return None
-    kinds = [kind for kind in PEAK_BF16_FLOPS if device.device_kind.startswith(kind)]
-    return PEAK_BF16_FLOPS[max(kinds, key=len)] if kinds else None
+    chip = find_chip(device.device_kind) if dtype == "bfloat16" else None
+    return chip.bf16_flops if chip else None
 
 
 def mixing_flops(mixer: str, length: int, d_model: int) -> float:
