@@ -35,7 +35,7 @@ _AUTO: dict[str, tuple[tuple[FourierImpl, int], ...]] = {
     "cpu": (("fft", _ANY),),
     "cuda": (("fft", _ANY),),
     "rocm": (("fft", _ANY),),
-    "tpu": (("dft", 8192),),
+    "tpu": (("dft", 1024), ("split", _ANY)),
 }
 
 
