@@ -4,6 +4,7 @@ Equal neighbouring layers form a run; each run is one `nn.scan`, so that the tim
 with the number of runs, not of layers. Its parameters have a leading axis, one entry per layer.
 """
 
+import collections
 import itertools
 
 import flax.linen as nn
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 
 from fnet_jax.core.batch import PAD_ID
 from fnet_jax.core.config import ModelConfig
+from fnet_jax.nn import transforms
 from fnet_jax.nn.mixers import MIXERS, normal_init
 
 
@@ -179,6 +181,24 @@ def layer_runs(config: ModelConfig) -> list[tuple[int, int, str]]:
         runs.append((first, count, mixer))
         first += count
     return runs
+
+
+def describe_layers(config: ModelConfig, platform: str) -> str:
+    """For the log, such as "10 layers of fourier (fft), 2 layers of attention".
+
+    Args:
+        config: the model's.
+        platform: as a device names it; decides what `fourier_impl='auto'` is.
+    """
+    parts = []
+    for mixer, count in collections.Counter(layer_mixers(config)).items():
+        impl = config.fourier_impl
+        if mixer in ("fourier", "hartley"):
+            if impl == "auto":
+                impl = transforms.choose_impl(mixer, platform, config.max_seq_length, config.d_model)
+            mixer += f" ({impl})"
+        parts.append(f"{count} layer{'s' * (count > 1)} of {mixer}")
+    return ", ".join(parts)
 
 
 def _stack(config: ModelConfig, count: int) -> type[Block]:

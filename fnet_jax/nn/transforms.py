@@ -39,10 +39,11 @@ _AUTO: dict[str, tuple[tuple[FourierImpl, int], ...]] = {
 }
 
 
-def choose_fourier_impl(platform: str, length: int, width: int) -> FourierImpl:
-    """What `impl='auto'` means for `fourier`.
+def choose_impl(mixer: str, platform: str, length: int, width: int) -> FourierImpl:
+    """What `impl='auto'` means.
 
     Args:
+        mixer: fourier or hartley.
         platform: as a device names it: cpu, cuda, rocm, tpu; 'gpu' means cuda.
         length: L.
         width: D.
@@ -50,7 +51,7 @@ def choose_fourier_impl(platform: str, length: int, width: int) -> FourierImpl:
     Returns:
         A valid `impl` other than 'auto'; 'fft' for platforms not in the table.
     """
-    return _choose(_FOURIER, platform, length, width)
+    return _choose({"fourier": _FOURIER, "hartley": _HARTLEY}[mixer], platform, length, width)
 
 
 def fourier(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
@@ -62,7 +63,7 @@ def fourier(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     Args:
         x_BLD: real input: float32, bfloat16 or float64.
         impl: how, see `nn/dft.py`; 'auto' chooses for the platform that is compiled for, see
-            `choose_fourier_impl`.
+            `choose_impl`.
 
     Returns:
         y_BLD, same shape and dtype.

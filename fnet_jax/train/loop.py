@@ -22,7 +22,7 @@ from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
 from fnet_jax.core.workdir import save_config, saved_config
 from fnet_jax.data.dataset import TOKENIZER_FILE
-from fnet_jax.nn.encoder import layer_mixers
+from fnet_jax.nn.encoder import describe_layers, layer_mixers
 from fnet_jax.nn.heads import param_count
 from fnet_jax.train import perf
 from fnet_jax.train.checkpoint import Checkpointer, early_stop_step, resolve
@@ -252,7 +252,7 @@ class _Loop:
         """Compiles the step before the first batch is needed, and says how large things are."""
         model, parameters = self._config.model, param_count(self._state.params)
         self._say(
-            f"{parameters:,} parameters, {model.num_layers} layers of {model.mixer}, "
+            f"{parameters:,} parameters, {describe_layers(model, jax.devices()[0].platform)}, "
             f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), "
             f"batch {self._config.train.train_batch_size} x {model.max_seq_length} tokens; "
             "compiling the step ..."

@@ -11,7 +11,7 @@ import pytest
 from fnet_jax.core.batch import PAD_ID
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.mesh import path_str
-from fnet_jax.nn.encoder import Block, Encoder, LayerNorm, layer_mixers, layer_runs
+from fnet_jax.nn.encoder import Block, Encoder, LayerNorm, describe_layers, layer_mixers, layer_runs
 from tests.nn import reference
 
 LAYOUTS = ("bottom", "middle", "mixed", "top")
@@ -76,6 +76,19 @@ def test_runs():
         (4, 1, "fourier"),
     ]
     assert layer_runs(reference.tiny_config(mixer="attention", **middle)) == [(0, 5, "attention")]
+
+
+@pytest.mark.parametrize(
+    ("values", "platform", "text"),
+    [
+        ({}, "cpu", "2 layers of fourier (fft)"),
+        ({"num_attention_layers": 1}, "tpu", "1 layer of fourier (dft), 1 layer of attention"),
+        ({"fourier_impl": "split"}, "cpu", "2 layers of fourier (split)"),
+        ({"mixer": "dct"}, "cpu", "2 layers of dct"),
+    ],
+)
+def test_description_says_how_fourier_is_computed(values, platform, text):
+    assert describe_layers(reference.tiny_config(**values), platform) == text
 
 
 @pytest.mark.parametrize("mixer", ["fourier", "random"])
