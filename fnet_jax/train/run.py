@@ -99,10 +99,11 @@ class Run:
         batches, count, examples = self.host_batches(split, start_step, whole)
         return put_batches(batches, batch_sharding(self.mesh), self.config.data.prefetch), count, examples
 
-    def batch_structs(self) -> BatchSpec:
-        """A training batch as ShapeDtypeStructs with shardings, to compile the step before data come."""
+    def batch_structs(self, training: bool = True) -> BatchSpec:
+        """A batch as ShapeDtypeStructs with shardings, to compile a step before data come."""
         sharding = batch_sharding(self.mesh)
-        spec = self.objective.batch_spec(self.config.train.train_batch_size)
+        train = self.config.train
+        spec = self.objective.batch_spec(train.train_batch_size if training else train.eval_batch_size)
         return {
             name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
             for name, leaf in spec.items()
@@ -123,10 +124,23 @@ def set_up(config: Config, workdir: str, training: bool = True) -> Run:
     mesh = create_mesh(config.mesh.data)
     check_devices(config, mesh.size, training)
     dataset = open_dataset(config, workdir)
-    config = _resolve(config, dataset, training)
+    return make_run(_resolve(config, dataset, training), mesh, dataset)
+
+
+def make_run(config: Config, mesh: Mesh, dataset: Dataset) -> Run:
+    """Makes a config concrete that the data have completed.
+
+    Args:
+        config: with `model.vocab_size`, `model.num_outputs` and all steps filled in.
+        mesh: of devices that are present, or only described, to compile for them.
+        dataset: of the run; looked at only when batches are asked for.
+
+    Raises:
+        UserError: if a rule of `optim.learning_rate_rules` matches no parameter.
+    """
     objective = make_objective(config)
     optimizer = make_optimizer(config.optim, config.train.num_train_steps)
-    with jax.set_mesh(mesh):
+    with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         abstract = abstract_state(mesh, objective, optimizer, config.seed)
     check_rules(parse_rules(config.optim.learning_rate_rules), abstract.params)
     return Run(
