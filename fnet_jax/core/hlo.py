@@ -170,20 +170,30 @@ class Program:
         """
         if known := re.search(r'"known_trip_count":\{"n":"(\d+)"\}', loop.attributes):
             return int(known[1])
-        test = self.root(loop.called()["condition"][0])
-        condition = self.computations[loop.called()["condition"][0]]
         carry = self.computations[computation][loop.operands[0]]
+        test, compared = self._comparison(loop.called()["condition"][0])
         limits = []
-        for name in test.operands:
-            limit = condition[name]
+        for limit in compared:
             if limit.opcode == "get-tuple-element" and carry.opcode == "tuple":
                 limit = self.computations[computation][carry.operands[_index(limit)]]
-            if limit.opcode == "constant":
+            if limit.opcode == "constant" and limit.shapes[0].dtype in ("s32", "u32", "s64", "u64"):
                 limits.append(int(limit.argument))
-        # The index starts at 0, so it may be among the constants.
+        # The index starts at 0, so its start may be among the constants.
         if test.opcode != "compare" or "direction=LT" not in test.attributes or not limits:
             raise ValueError(f"the trip count of loop {loop.name} cannot be read from the program")
         return max(limits)
+
+    def _comparison(self, condition: str) -> tuple[Instruction, list[Instruction]]:
+        """The root of a loop's condition and what it compares; XLA may have wrapped it in a fusion."""
+        root, outer = self.root(condition), self.computations[condition]
+        if root.opcode != "fusion":
+            return root, [outer[name] for name in root.operands]
+        inner = self.computations[root.called()["calls"][0]]
+        test = self.root(root.called()["calls"][0])
+        compared = [inner[name] for name in test.operands]
+        return test, [
+            outer[root.operands[int(x.argument)]] if x.opcode == "parameter" else x for x in compared
+        ]
 
     def instructions(self) -> Iterator[tuple[str, Instruction, int]]:
         """(computation, instruction, executions) of all that runs, fused or not."""
