@@ -14,6 +14,9 @@ Each way gives two maps of x[B, L, D], with F = C − iS, C[j, k] = cos(2πjk/n)
 
 docs/mixing.md derives them and says where each is fastest. All four treat examples independently and
 work for every L and D. Rounding: `matrices.einsum`; sums and differences in float32 at least.
+
+In a product of `dense` and `folded` the data come first, the matrix second: the other way round XLA's TPU
+compiler copies the result once more, 109 MB moved in place of 84 for `dense` at 16 x 512 x 768, bfloat16.
 """
 
 import jax
@@ -88,7 +91,7 @@ def hartley_split(x_BLD: jax.Array) -> jax.Array:
 def dct_dense(x_BLD: jax.Array) -> jax.Array:
     """The orthonormal cosine transform of `transforms.dct`, by `T_L x T_D^T`."""
     t_LL, t_DD = (dct_matrix(n, wide(x_BLD)).astype(x_BLD.dtype) for n in x_BLD.shape[1:])
-    return einsum("nl,bld->bnd", t_LL, einsum("bld,ed->ble", x_BLD, t_DD))
+    return einsum("bld,nl->bnd", einsum("bld,ed->ble", x_BLD, t_DD), t_LL)
 
 
 def dct_folded(x_BLD: jax.Array) -> jax.Array:
@@ -135,7 +138,7 @@ def _two_products(
 ) -> jax.Array:
     """`left[0] x right[0] + left[1] x right[1]` as two matrix products, each twice as long."""
     h_BZLD = einsum("bld,zde->bzle", x_BLD, jnp.stack(right_DD).astype(x_BLD.dtype))
-    return einsum("znl,bzld->bnd", jnp.stack(left_LL).astype(x_BLD.dtype), h_BZLD)
+    return einsum("bzld,znl->bnd", h_BZLD, jnp.stack(left_LL).astype(x_BLD.dtype))
 
 
 def _fold(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
@@ -189,7 +192,7 @@ class _FoldedMatrices:
 
     def __call__(self, part: jax.Array) -> jax.Array:
         h = einsum("bld,de->ble", part.astype(self._right.dtype), self._right)
-        return einsum("nl,bld->bnd", self._left, h, keep_wide=True)
+        return einsum("bld,nl->bnd", h, self._left, keep_wide=True)
 
 
 def _split(x_BLD: jax.Array, wanted: tuple[tuple[int, int], ...]) -> jax.Array:

@@ -41,9 +41,20 @@ def cos_sin(
     Raises:
         ValueError: if n is above `MAX_EXACT_SIZE`.
     """
-    turns = _product_mod(n if rows is None else rows, n if columns is None else columns, n, n)
-    angle = _angle(turns, n, dtype)
-    return jnp.cos(angle), jnp.sin(angle)
+    rows, columns = n if rows is None else rows, n if columns is None else columns
+    # cos and sin of every element would cost a TPU as much as the products with the matrix. Rows
+    # j = 32·u + v take them from 32 rows and every 32nd: cos(α + β) = cos α·cos β − sin α·sin β.
+    step = 32
+    blocks = -(-rows // step)
+    (c_u, s_u), (c_v, s_v) = (
+        (jnp.cos(angle), jnp.sin(angle))
+        for angle in (
+            _angle(_product_mod(blocks, columns, n, n, step), n, dtype)[:, None],
+            _angle(_product_mod(step, columns, n, n), n, dtype)[None, :],
+        )
+    )
+    cos, sin = c_u * c_v - s_u * s_v, s_u * c_v + c_u * s_v
+    return cos.reshape(-1, columns)[:rows], sin.reshape(-1, columns)[:rows]
 
 
 def dct_matrix(n: int, dtype: jnp.dtype) -> jax.Array:
@@ -54,11 +65,11 @@ def dct_matrix(n: int, dtype: jnp.dtype) -> jax.Array:
     return scale * jnp.cos(_angle(turns, 4 * n, dtype))
 
 
-def _product_mod(rows: int, columns: int, modulus: int, size: int) -> jax.Array:
-    """j·k mod `modulus` for 0 ≤ j < rows ≤ size, 0 ≤ k < columns ≤ size, exact: uint32[rows, columns].
+def _product_mod(rows: int, columns: int, modulus: int, size: int, factor: int = 1) -> jax.Array:
+    """factor·j·k mod `modulus` for 0 ≤ j < rows, 0 ≤ k < columns, exact: uint32[rows, columns].
 
     Raises:
-        ValueError: if `size` is above `MAX_EXACT_SIZE`.
+        ValueError: if `size`, which factor·rows and columns do not exceed by much, is above `MAX_EXACT_SIZE`.
     """
     if size > MAX_EXACT_SIZE:
         raise ValueError(
@@ -66,7 +77,7 @@ def _product_mod(rows: int, columns: int, modulus: int, size: int) -> jax.Array:
             f"use fourier_impl='fft' or a shorter length"
         )
     j, k = jnp.arange(rows, dtype=jnp.uint32), jnp.arange(columns, dtype=jnp.uint32)
-    return (j[:, None] * k[None, :]) % jnp.uint32(modulus)
+    return (jnp.uint32(factor) * j[:, None] * k[None, :]) % jnp.uint32(modulus)
 
 
 def _angle(turns: jax.Array, n: int, dtype: jnp.dtype) -> jax.Array:
