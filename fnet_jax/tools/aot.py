@@ -11,15 +11,9 @@ device; 2 bad input. What the figures mean: docs/aot.md.
 import json
 import os
 
-# Before jax is imported: compile on the CPU, do not look for the TPU of a virtual machine, share libtpu.
-os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["TPU_SKIP_MDS_QUERY"] = "1"
-os.environ["TPU_ACCELERATOR_TYPE"] = "v5litepod-8"  # any will do; the topology is named when compiling
-os.environ["TPU_WORKER_HOSTNAMES"] = "localhost"
-os.environ["TPU_WORKER_ID"] = "0"
-os.environ["ALLOW_MULTIPLE_LIBTPU_LOAD"] = "1"
-os.environ.setdefault("TPU_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+from fnet_jax.tools.aot_env import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT)
 
 import sys
 from collections.abc import Sequence

@@ -63,8 +63,10 @@ def topology_devices(name: str) -> list[jax.Device]:
     """
     if importlib.util.find_spec("libtpu") is None:
         raise UserError('compiling for TPUs needs libtpu (Linux, x86-64); pip install "fnet_jax[tpu]"')
+    # The two cores of a v4 chip work as one device, as on the machine; libtpu's description splits them.
+    options = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
     try:
-        return list(topologies.get_topology_desc(platform="tpu", topology_name=name).devices)
+        return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices)
     except Exception as error:
         close = difflib.get_close_matches(name, TOPOLOGIES, n=3, cutoff=0.3) or ["v5e:4x4", "v4:2x2x2"]
         raise UserError(
@@ -152,12 +154,13 @@ def compile_step(run: Run, step: Step) -> Compiled:
 
 
 def _sizes(message: str) -> str:
-    """The compiler's message as a sentence."""
-    found = re.search(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) (\w+)", message)
-    if not found:
+    """The compiler's message, in which the need comes before what there is, as a sentence."""
+    sizes = re.findall(r"([\d.]+)([KMGT])\b", message)
+    memory = re.search(r"\b(hbm|vmem|smem)\b", message, re.IGNORECASE)
+    if len(sizes) < 2 or not memory:
         return f"does not fit: {message.splitlines()[0]}"
-    used, unit, limit, limit_unit, memory = found.groups()
+    (needed, unit), (limit, limit_unit) = sizes[:2]
     return (
-        f"does not fit: the step needs {used} {unit}iB of {memory.upper()} on each device, "
-        f"the compiler has {limit} {limit_unit}iB"
+        f"does not fit: the step needs {needed} {unit}iB of {memory[0].upper()} on each device or more, "
+        f"and {limit} {limit_unit}iB are available"
     )

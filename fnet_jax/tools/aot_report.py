@@ -11,7 +11,7 @@ from fnet_jax.core import hlo_cost
 from fnet_jax.core.chips import Chip, find_chip
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.hlo import Collective, Program
-from fnet_jax.nn.encoder import layer_mixers
+from fnet_jax.nn.encoder import describe_layers, layer_mixers
 from fnet_jax.tools.aot_compile import Compiled
 from fnet_jax.train import perf
 from fnet_jax.train.run import Run
@@ -75,7 +75,8 @@ class Report:
         device_kind: as jax names it.
         mesh: size of each axis.
         step: train or eval.
-        model: what tells models apart: layers, width, mixer, …
+        layers: what they are, see `nn.encoder.describe_layers`.
+        model: what else tells models apart: width, vocabulary, …
         batch_size: B, over all devices.
         length: L.
         memory: see `Memory`.
@@ -94,6 +95,7 @@ class Report:
     device_kind: str
     mesh: dict[str, int]
     step: str
+    layers: str
     model: dict[str, Any]
     batch_size: int
     length: int
@@ -179,19 +181,8 @@ def analyse(compiled: Compiled, topology: str) -> Report:
         device_kind=kind,
         mesh=dict(run.mesh.shape),
         step=compiled.step,
-        model={
-            key: getattr(model, key)
-            for key in (
-                "mixer",
-                "fourier_impl",
-                "num_layers",
-                "d_model",
-                "d_ff",
-                "vocab_size",
-                "dtype",
-                "remat",
-            )
-        },
+        layers=describe_layers(model, "tpu"),
+        model={key: getattr(model, key) for key in ("d_model", "d_ff", "vocab_size", "dtype", "remat")},
         batch_size=batch_size,
         length=model.max_seq_length,
         memory=_memory(compiled, chip),

@@ -17,15 +17,12 @@ def describe(report: Report) -> str:
 def _what(report: Report) -> list[str]:
     model = report.model
     mesh = ", ".join(f"{axis}={size}" for axis, size in report.mesh.items())
-    mixer = model["mixer"]
-    if mixer in ("fourier", "hartley"):
-        mixer += f" ({model['fourier_impl']})"
     return [
         f"topology     {report.topology}: {report.devices} devices, {report.device_kind}",
         f"mesh         {mesh}",
         f"step         {report.step}, batch {report.batch_size}, length {report.length}, {model['dtype']}",
-        f"model        {mixer}, {model['num_layers']} layers, width {model['d_model']}, "
-        f"vocabulary {model['vocab_size']:,}" + (", remat" if model["remat"] else ""),
+        f"model        {report.layers}, width {model['d_model']}, vocabulary {model['vocab_size']:,}"
+        + (", remat" if model["remat"] else ""),
         f"compiled in  {duration(report.compile_seconds)}",
     ]
 
