@@ -225,7 +225,8 @@ class Program:
 
 def collective_kinds(text: str) -> set[str]:
     """The kinds of communication in a program's text."""
-    return {collective.kind for collective in Program(text).collectives()}
+    opcodes = {x.opcode for computation in Program(text).computations.values() for x in computation.values()}
+    return {opcode.removesuffix("-start") for opcode in opcodes} & set(COLLECTIVES)
 
 
 def _instruction(name: str, text: str, is_root: bool) -> Instruction:
