@@ -1,0 +1,257 @@
+"""Times this project's parts against each other and against others': see docs/bench/README.md.
+
+    python -m fnet_jax.tools.bench mixing --lengths=512,1024 --widths=768 --batches=8
+    python -m fnet_jax.tools.bench step --config=configs/pretrain.py:size=base --mixers=fourier,attention
+    python -m fnet_jax.tools.bench infer --config=configs/pretrain.py:size=base --batches=1,8,32
+    python -m fnet_jax.tools.bench data --config=configs/pretrain.py:size=base --workdir=W --workers=0,2
+
+--out=FOLDER leaves the figures as JSON, a table and a picture. A case that cannot run is a row that says why.
+PyTorch and Hugging Face's models take part where they are installed: pip install "fnet_jax[bench]". Exit
+codes: 0 done, 1 no case could run, 2 bad input.
+"""
+
+import dataclasses
+import os
+import sys
+import typing
+from collections.abc import Callable, Collection, Sequence
+
+from absl import flags
+
+from fnet_jax.core import cli
+from fnet_jax.core.config import Config, Mixer
+from fnet_jax.core.errors import UserError
+from fnet_jax.tools import bench_data, bench_mixing, bench_model, bench_torch
+from fnet_jax.tools.aot_compile import complete
+from fnet_jax.tools.bench_plot import draw
+from fnet_jax.tools.bench_report import Report, device_peak_memory, machine
+from fnet_jax.tools.bench_timing import Case, grid, measure
+from fnet_jax.train.datasets import open_dataset
+
+DTYPES = ("float32", "bfloat16")
+# Flags that belong to some of the commands; the rest belong to all.
+SHAPES = ("lengths", "batches", "tokens", "dtypes", "mixers", "impls", "peers")
+OWN_FLAGS = {
+    "mixing": (*SHAPES, "widths", "passes"),
+    "step": (*SHAPES, "config"),
+    "infer": (*SHAPES, "config"),
+    "data": ("config", "workdir", "batches", "workers"),
+}
+
+FLAGS = flags.FLAGS
+cli.define_run_flags()
+flags.DEFINE_list("lengths", None, "L; by default that of the config, or 128 to 4096 for mixing.")
+flags.DEFINE_list("widths", ["768"], "D.")
+flags.DEFINE_list("batches", None, "B; by default that of the config, 8 for mixing, 1,8,32 for infer.")
+flags.DEFINE_integer("tokens", None, "B x L, in place of --batches.", lower_bound=1)
+flags.DEFINE_list("dtypes", None, "float32, bfloat16; by default that of the config, or float32.")
+flags.DEFINE_list("passes", list(bench_mixing.PASSES), "forward, forward+backward.")
+flags.DEFINE_list("mixers", None, "Mixers as in the config; fourier, and attention for whole models.")
+flags.DEFINE_list(
+    "impls", None, "Ways to compute fourier and hartley; all for mixing, auto for whole models."
+)
+flags.DEFINE_list("workers", ["0", "2"], "Numbers of input processes; 0: a thread.")
+flags.DEFINE_bool("peers", True, "Whether PyTorch and transformers take part where they are installed.")
+flags.DEFINE_string("baseline", None, "Case that the others are compared with.")
+flags.DEFINE_integer("rounds", 20, "Samples of each case.", lower_bound=1)
+flags.DEFINE_integer("warmup", 2, "Runs of each case before the first sample.", lower_bound=1)
+flags.DEFINE_float("seconds", 120.0, "Begin no further round of a setting after so long.", lower_bound=0)
+flags.DEFINE_float("min_sample_ms", 50.0, "Repeat shorter runs within a sample.", lower_bound=0)
+flags.DEFINE_string("out", None, "Folder for the figures; without it they are only printed.")
+flags.DEFINE_string("name", None, "Name of the files, such as mixing-cpu; by default command and platform.")
+flags.DEFINE_string("remark", None, "A sentence to write beside the figures.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a command is to time.
+
+    Attributes:
+        title: of the report.
+        names: of the cases in one setting.
+        baseline: where `--baseline` does not say; the first case if there is no such one.
+        cases: makes them, once the baseline is known to be among them.
+        unit: of what is counted per second.
+    """
+
+    title: str
+    names: Sequence[str]
+    baseline: str
+    cases: Callable[[], list[Case]]
+    unit: str = "tokens"
+
+
+def mixing() -> Plan:
+    """Mixing alone."""
+    mixers = _known("mixers", FLAGS.mixers or ["fourier"], bench_mixing.MIXERS)
+    everything = (*bench_mixing.IMPLS, *bench_mixing.PEERS, bench_mixing.TORCH)
+    impls = _known("impls", FLAGS.impls or everything, everything)
+    if bench_mixing.TORCH in impls and not (FLAGS.peers and _installed("torch")):
+        impls.remove(bench_mixing.TORCH)
+    settings = grid(
+        {
+            "pass": _known("passes", FLAGS.passes, bench_mixing.PASSES),
+            "dtype": _known("dtypes", FLAGS.dtypes or ["float32"], DTYPES),
+            "width": _numbers("widths", FLAGS.widths),
+            **_batches([8]),
+            "length": _numbers("lengths", FLAGS.lengths or [128, 256, 512, 1024, 2048, 4096]),
+        }
+    )
+    names = bench_mixing.names(mixers, impls)
+    return Plan("Mixing alone", names, "jnp.fft2", lambda: bench_mixing.cases(settings, names))
+
+
+def step() -> Plan:
+    """The training step."""
+    config = _config()
+    settings, names = _model_grid(config, [config.train.train_batch_size])
+    make = bench_model.step_cases
+    return Plan("Pretraining step", names, "attention", lambda: make(config, settings, names))
+
+
+def infer() -> Plan:
+    """The forward pass."""
+    config = _config()
+    settings, names = _model_grid(config, [1, 8, 32])
+    make = bench_model.infer_cases
+    return Plan("Inference, one label per text", names, "attention", lambda: make(config, settings, names))
+
+
+def data() -> Plan:
+    """The input pipeline."""
+    config = _config()
+    workdir = cli.workdir()
+    workers = _numbers("workers", FLAGS.workers, least=0)
+    settings = grid({"batch": _numbers("batches", FLAGS.batches or [config.train.train_batch_size])})
+
+    def cases() -> list[Case]:
+        return bench_data.cases(config, open_dataset(config, workdir), settings, workers)
+
+    names = [bench_data.name(count) for count in workers]
+    title = f"Input pipeline, {config.task}, length {config.model.max_seq_length}"
+    return Plan(title, names, bench_data.name(0), cases, "examples")
+
+
+COMMANDS = {"mixing": mixing, "step": step, "infer": infer, "data": data}
+
+
+def _model_grid(config: Config, batches: list[int]) -> tuple[list[dict[str, int | str]], list[str]]:
+    """Settings and names of cases with whole models."""
+    mixers = _known("mixers", FLAGS.mixers or ["fourier", "attention"], typing.get_args(Mixer))
+    impls = _known("impls", FLAGS.impls or ["auto"], bench_mixing.IMPLS)
+    names = bench_model.names(mixers, impls)
+    if FLAGS.peers and _installed("torch", "transformers"):
+        names += bench_torch.MODELS
+    model = config.model
+    return grid(
+        {
+            "dtype": _known("dtypes", FLAGS.dtypes or [model.dtype], DTYPES),
+            **_batches(batches),
+            "length": _numbers("lengths", FLAGS.lengths or [model.max_seq_length]),
+        }
+    ), names
+
+
+def _config() -> Config:
+    if FLAGS.config is None:
+        raise UserError("--config is not given; such as --config=configs/pretrain.py:size=base")
+    config = cli.config()
+    return config if FLAGS.workdir else complete(config)
+
+
+def _batches(default: list[int]) -> dict[str, list[int]]:
+    if FLAGS.tokens and FLAGS.batches:
+        raise UserError(f"--tokens={FLAGS.tokens} and --batches exclude each other; leave one out")
+    if FLAGS.tokens:
+        return {"tokens": [FLAGS.tokens]}
+    return {"batch": _numbers("batches", FLAGS.batches or default)}
+
+
+def _numbers(flag: str, values: Sequence[str | int], least: int = 1) -> list[int]:
+    for value in values:
+        if not str(value).isdecimal() or int(value) < least:
+            raise UserError(
+                f"--{flag}: {value!r} is no number of {least} or more; separate several by commas"
+            )
+    return [int(value) for value in dict.fromkeys(values)]
+
+
+def _known(flag: str, values: Sequence[str], valid: Collection[str]) -> list[str]:
+    for value in values:
+        if value not in valid:
+            raise UserError(f"--{flag}: {value!r} is unknown; valid: {', '.join(valid)}")
+    return list(dict.fromkeys(values))
+
+
+def _installed(*packages: str) -> bool:
+    lacking = bench_torch.missing(*packages)
+    if lacking:
+        print(f"left out, for want of {' and '.join(lacking)}: {bench_torch.INSTALL}", file=sys.stderr)
+    return not lacking
+
+
+def _check_flags(command: str) -> None:
+    """Refuses flags that this command does not look at."""
+    for flag in sorted({name for own in OWN_FLAGS.values() for name in own}):
+        if FLAGS[flag].present and flag not in OWN_FLAGS[command]:
+            raise UserError(f"--{flag} has no effect on {command}; leave it out")
+
+
+def _baseline(plan: Plan) -> str:
+    if FLAGS.baseline is None:
+        return plan.baseline if plan.baseline in plan.names else plan.names[0]
+    return _known("baseline", [FLAGS.baseline], plan.names)[0]
+
+
+def _folder() -> None:
+    try:
+        os.makedirs(FLAGS.out, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"--out={FLAGS.out} cannot be made ({error.strerror}); name another folder"
+        ) from error
+
+
+def main(argv: Sequence[str]) -> int:
+    """Times, prints the table, leaves the files."""
+    if len(argv) != 2 or argv[1] not in COMMANDS:
+        raise UserError(f"name what is to be timed, one of {', '.join(COMMANDS)}; found {argv[1:]}")
+    command = argv[1]
+    _check_flags(command)
+    plan = COMMANDS[command]()
+    if not plan.names:
+        raise UserError("there is no case left to time; give more of --mixers or --impls")
+    baseline = _baseline(plan)
+    if FLAGS.out:
+        _folder()
+    # PyTorch needs memory of the same GPU; has its effect before the first use of the device.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    facts = machine(sys.argv[1:])
+    rows = measure(
+        plan.cases(),
+        rounds=FLAGS.rounds,
+        warmup=FLAGS.warmup,
+        seconds=FLAGS.seconds,
+        min_sample=FLAGS.min_sample_ms / 1000,
+    )
+    peak = device_peak_memory()
+    facts |= {"most memory in use at once": f"{peak / 2**20:,.0f} MiB"} if peak else {}
+    report = Report(
+        plan.title,
+        rows,
+        baseline,
+        plan.unit,
+        facts,
+        [FLAGS.remark] if FLAGS.remark else [],
+        utilisation=command in ("step", "infer"),
+    )
+    print(report.table())
+    if FLAGS.out:
+        stem = os.path.join(FLAGS.out, FLAGS.name or f"{command}-{facts['platform']}")
+        draw(report, stem + ".png")
+        print("\nfiles: " + " ".join([*report.save(stem), stem + ".png"]))
+    return 0 if any(row.samples for row in rows) else 1
+
+
+if __name__ == "__main__":
+    cli.run(main, positional=True)
