@@ -13,7 +13,10 @@ from fnet_jax.core.errors import UserError
 CONFIG_FILE = "config.json"
 CHECKPOINT_DIR = "checkpoints"
 
-# The keys that say which parameters a model has.
+# The keys of `data` that say where a labelled task reads.
+DATA_PLACES = ("dir", "corpus", "validation", "test")
+
+# The keys of `model` that say which parameters it has.
 MODEL_SHAPE = [
     "mixer",
     "num_attention_layers",
@@ -72,7 +75,8 @@ def adopt_model(config: Config, overrides: Collection[str], workdir: str | None)
     """Gives a labelled task the model shape of the run that it goes on from.
 
     That is the run in `workdir` itself if there is one, otherwise the one that `init_from` names. Keys
-    set by hand stay; if they do not fit the checkpoint, restoring it says so.
+    set by hand stay; if they do not fit the checkpoint, restoring it says so. A run in `workdir` of the
+    same task also tells where the data are, if the config does not.
 
     Raises:
         UserError: if `init_from` names a folder without a config.
@@ -80,6 +84,12 @@ def adopt_model(config: Config, overrides: Collection[str], workdir: str | None)
     if config.task == "pretrain":
         return config
     source = saved_config(workdir) if workdir else None
+    if source is not None and source.task == config.task:
+        unsaid = [
+            key for key in DATA_PLACES if not getattr(config.data, key) and f"data.{key}" not in overrides
+        ]
+        places = {key: getattr(source.data, key) for key in unsaid}
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, **places))
     if source is None and config.init_from:
         place = workdir_of(config.init_from)
         source = saved_config(place)
