@@ -74,9 +74,10 @@ class Embedder(nn.Module):
     def setup(self) -> None:
         """Names the tables; `hidden_mapping_in` is there even when E = D, as in the original."""
         c = self.config
-        self.word = nn.Embed(c.vocab_size, c.d_emb, embedding_init=normal_init, dtype=c.dtype)
-        self.position = nn.Embed(c.max_seq_length, c.d_emb, embedding_init=normal_init, dtype=c.dtype)
-        self.type = nn.Embed(c.type_vocab_size, c.d_emb, embedding_init=normal_init, dtype=c.dtype)
+        # In float32: one row gets the gradients of thousands of positions, which bfloat16 cannot add up.
+        self.word = nn.Embed(c.vocab_size, c.d_emb, embedding_init=normal_init)
+        self.position = nn.Embed(c.max_seq_length, c.d_emb, embedding_init=normal_init)
+        self.type = nn.Embed(c.type_vocab_size, c.d_emb, embedding_init=normal_init)
         self.layer_norm = LayerNorm(output_dtype=c.dtype)
         # The one Dense of the model that the original initialises by Flax's default, lecun_normal.
         self.hidden_mapping_in = nn.Dense(c.d_model, dtype=c.dtype)
@@ -129,9 +130,9 @@ class Block(nn.Module):
         """Returns (y_BLD, None): the carry of `nn.scan` and no other output."""
         c = self.config
         mixed_BLD = MIXERS[self.mixer](c, name=self.mixer)(x_BLD, padding_mask_BL, deterministic)
-        x_BLD = LayerNorm(output_dtype=c.dtype, name="mixing_layer_norm")(x_BLD + mixed_BLD)
+        x_BLD = _lean(LayerNorm)(output_dtype=c.dtype, name="mixing_layer_norm")(x_BLD + mixed_BLD)
         fed_BLD = FeedForward(c, name="feed_forward")(x_BLD, deterministic)
-        return LayerNorm(output_dtype=c.dtype, name="output_layer_norm")(x_BLD + fed_BLD), None
+        return _lean(LayerNorm)(output_dtype=c.dtype, name="output_layer_norm")(x_BLD + fed_BLD), None
 
 
 class FeedForward(nn.Module):
@@ -146,9 +147,25 @@ class FeedForward(nn.Module):
         h_BLF = nn.Dense(
             c.d_ff, dtype=c.dtype, kernel_init=normal_init, bias_init=normal_init, name="intermediate"
         )(x_BLD)
-        h_BLF = nn.gelu(h_BLF, approximate=True)
-        y_BLD = nn.Dense(c.d_model, dtype=c.dtype, kernel_init=normal_init, name="output")(h_BLF)
+        y_BLD = _lean(_GeluDense)(c.d_model, dtype=c.dtype, kernel_init=normal_init, name="output")(h_BLF)
         return nn.Dropout(c.dropout_rate)(y_BLD, deterministic)
+
+
+class _GeluDense(nn.Dense):
+    """Dense of GELU of the input."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return super().__call__(nn.gelu(x, approximate=True))
+
+
+def _lean(module: type[nn.Module]) -> type[nn.Module]:
+    """A module that keeps its input for the backward pass, and computes what else it needs anew.
+
+    For cheap functions, elementwise or nearly so. Left alone, JAX keeps every intermediate of GELU and
+    LayerNorm: six arrays [B, L, F] and six float32 [B, L, D] for a layer, most of the memory of a step.
+    """
+    # Inside a scan nothing can be merged with the recomputation.
+    return nn.remat(module, prevent_cse=False)
 
 
 def layer_mixers(config: ModelConfig) -> tuple[str, ...]:
