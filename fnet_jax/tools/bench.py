@@ -39,27 +39,6 @@ OWN_FLAGS = {
 }
 
 FLAGS = flags.FLAGS
-cli.define_run_flags()
-flags.DEFINE_list("lengths", None, "L; by default that of the config, or 128 to 4096 for mixing.")
-flags.DEFINE_list("widths", ["768"], "D.")
-flags.DEFINE_list("batches", None, "B; by default that of the config, 8 for mixing, 1,8,32 for infer.")
-flags.DEFINE_integer("tokens", None, "B x L, in place of --batches.", lower_bound=1)
-flags.DEFINE_list("dtypes", None, "float32, bfloat16; by default that of the config, or float32.")
-flags.DEFINE_list("passes", list(bench_mixing.PASSES), "forward, forward+backward.")
-flags.DEFINE_list("mixers", None, "Mixers as in the config; fourier, and attention for whole models.")
-flags.DEFINE_list(
-    "impls", None, "Ways to compute fourier and hartley; all for mixing, auto for whole models."
-)
-flags.DEFINE_list("workers", ["0", "2"], "Numbers of input processes; 0: a thread.")
-flags.DEFINE_bool("peers", True, "Whether PyTorch and transformers take part where they are installed.")
-flags.DEFINE_string("baseline", None, "Case that the others are compared with.")
-flags.DEFINE_integer("rounds", 20, "Samples of each case.", lower_bound=1)
-flags.DEFINE_integer("warmup", 2, "Runs of each case before the first sample.", lower_bound=1)
-flags.DEFINE_float("seconds", 120.0, "Begin no further round of a setting after so long.", lower_bound=0)
-flags.DEFINE_float("min_sample_ms", 50.0, "Repeat shorter runs within a sample.", lower_bound=0)
-flags.DEFINE_string("out", None, "Folder for the figures; without it they are only printed.")
-flags.DEFINE_string("name", None, "Name of the files, such as mixing-cpu; by default command and platform.")
-flags.DEFINE_string("remark", None, "A sentence to write beside the figures.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,6 +51,7 @@ class Plan:
         baseline: where `--baseline` does not say; the first case if there is no such one.
         cases: makes them, once the baseline is known to be among them.
         unit: of what is counted per second.
+        remarks: on what is left out.
     """
 
     title: str
@@ -79,6 +59,7 @@ class Plan:
     baseline: str
     cases: Callable[[], list[Case]]
     unit: str = "tokens"
+    remarks: tuple[str, ...] = ()
 
 
 def mixing() -> Plan:
@@ -86,8 +67,10 @@ def mixing() -> Plan:
     mixers = _known("mixers", FLAGS.mixers or ["fourier"], bench_mixing.MIXERS)
     everything = (*bench_mixing.IMPLS, *bench_mixing.PEERS, bench_mixing.TORCH)
     impls = _known("impls", FLAGS.impls or everything, everything)
-    if bench_mixing.TORCH in impls and not (FLAGS.peers and _installed("torch")):
+    remarks: tuple[str, ...] = ()
+    if bench_mixing.TORCH in impls and (not FLAGS.peers or bench_torch.missing("torch")):
         impls.remove(bench_mixing.TORCH)
+        remarks = _left_out([bench_mixing.TORCH], "torch")
     settings = grid(
         {
             "pass": _known("passes", FLAGS.passes, bench_mixing.PASSES),
@@ -98,23 +81,33 @@ def mixing() -> Plan:
         }
     )
     names = bench_mixing.names(mixers, impls)
-    return Plan("Mixing alone", names, "jnp.fft2", lambda: bench_mixing.cases(settings, names))
+    make = bench_mixing.cases
+    return Plan("Mixing alone", names, "jnp.fft2", lambda: make(settings, names), remarks=remarks)
 
 
 def step() -> Plan:
     """The training step."""
     config = _config()
-    settings, names = _model_grid(config, [config.train.train_batch_size])
-    make = bench_model.step_cases
-    return Plan("Pretraining step", names, "attention", lambda: make(config, settings, names))
+    if config.task != "pretrain":
+        raise UserError(f"task={config.task!r} cannot be timed by step; give configs/pretrain.py")
+    config = complete(config)
+    settings, names, remarks = _model_grid(config, [config.train.train_batch_size])
+
+    def cases() -> list[Case]:
+        return bench_model.step_cases(config, settings, names)
+
+    return Plan("Pretraining step", names, "attention", cases, remarks=remarks)
 
 
 def infer() -> Plan:
     """The forward pass."""
-    config = _config()
-    settings, names = _model_grid(config, [1, 8, 32])
-    make = bench_model.infer_cases
-    return Plan("Inference, one label per text", names, "attention", lambda: make(config, settings, names))
+    config = complete(_config())
+    settings, names, remarks = _model_grid(config, [1, 8, 32])
+
+    def cases() -> list[Case]:
+        return bench_model.infer_cases(config, settings, names)
+
+    return Plan("Inference, one label per text", names, "attention", cases, remarks=remarks)
 
 
 def data() -> Plan:
@@ -135,28 +128,31 @@ def data() -> Plan:
 COMMANDS = {"mixing": mixing, "step": step, "infer": infer, "data": data}
 
 
-def _model_grid(config: Config, batches: list[int]) -> tuple[list[dict[str, int | str]], list[str]]:
-    """Settings and names of cases with whole models."""
+def _model_grid(
+    config: Config, batches: list[int]
+) -> tuple[list[dict[str, int | str]], list[str], tuple[str, ...]]:
+    """Settings and names of cases with whole models, and remarks."""
     mixers = _known("mixers", FLAGS.mixers or ["fourier", "attention"], typing.get_args(Mixer))
     impls = _known("impls", FLAGS.impls or ["auto"], bench_mixing.IMPLS)
     names = bench_model.names(mixers, impls)
-    if FLAGS.peers and _installed("torch", "transformers"):
+    remarks = _left_out(bench_torch.MODELS, "torch", "transformers")
+    if FLAGS.peers and not remarks:
         names += bench_torch.MODELS
     model = config.model
-    return grid(
+    settings = grid(
         {
             "dtype": _known("dtypes", FLAGS.dtypes or [model.dtype], DTYPES),
             **_batches(batches),
             "length": _numbers("lengths", FLAGS.lengths or [model.max_seq_length]),
         }
-    ), names
+    )
+    return settings, names, remarks
 
 
 def _config() -> Config:
     if FLAGS.config is None:
         raise UserError("--config is not given; such as --config=configs/pretrain.py:size=base")
-    config = cli.config()
-    return config if FLAGS.workdir else complete(config)
+    return cli.config()
 
 
 def _batches(default: list[int]) -> dict[str, list[int]]:
@@ -183,11 +179,14 @@ def _known(flag: str, values: Sequence[str], valid: Collection[str]) -> list[str
     return list(dict.fromkeys(values))
 
 
-def _installed(*packages: str) -> bool:
-    lacking = bench_torch.missing(*packages)
-    if lacking:
-        print(f"left out, for want of {' and '.join(lacking)}: {bench_torch.INSTALL}", file=sys.stderr)
-    return not lacking
+def _left_out(cases: Collection[str], *packages: str) -> tuple[str, ...]:
+    """The remark that cases are missing for want of packages, if they are wanted."""
+    lacking = bench_torch.missing(*packages) if FLAGS.peers else []
+    if not lacking:
+        return ()
+    return (
+        f"left out for want of {' and '.join(lacking)}: {', '.join(cases)}; {bench_torch.INSTALL} adds them",
+    )
 
 
 def _check_flags(command: str) -> None:
@@ -224,6 +223,8 @@ def main(argv: Sequence[str]) -> int:
     baseline = _baseline(plan)
     if FLAGS.out:
         _folder()
+    for remark in plan.remarks:
+        print(remark, file=sys.stderr)
     # PyTorch needs memory of the same GPU; has its effect before the first use of the device.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     facts = machine(sys.argv[1:])
@@ -242,16 +243,43 @@ def main(argv: Sequence[str]) -> int:
         baseline,
         plan.unit,
         facts,
-        [FLAGS.remark] if FLAGS.remark else [],
+        [*([FLAGS.remark] if FLAGS.remark else []), *plan.remarks],
         utilisation=command in ("step", "infer"),
     )
     print(report.table())
     if FLAGS.out:
         stem = os.path.join(FLAGS.out, FLAGS.name or f"{command}-{facts['platform']}")
-        draw(report, stem + ".png")
-        print("\nfiles: " + " ".join([*report.save(stem), stem + ".png"]))
+        print("\nfiles: " + " ".join([*report.save(stem), *draw(report, stem + ".png")]))
     return 0 if any(row.samples for row in rows) else 1
 
 
+def define_flags() -> None:
+    """Defines all flags; those that a command does not look at are refused."""
+    cli.define_run_flags()
+    flags.DEFINE_list("lengths", None, "L; by default that of the config, or 128 to 4096 for mixing.")
+    flags.DEFINE_list("widths", ["768"], "D.")
+    flags.DEFINE_list("batches", None, "B; by default that of the config, 8 for mixing, 1,8,32 for infer.")
+    flags.DEFINE_integer("tokens", None, "B x L, in place of --batches.", lower_bound=1)
+    flags.DEFINE_list("dtypes", None, "float32, bfloat16; by default that of the config, or float32.")
+    flags.DEFINE_list("passes", list(bench_mixing.PASSES), "forward, forward+backward.")
+    flags.DEFINE_list("mixers", None, "Mixers as in the config; fourier, and attention for whole models.")
+    flags.DEFINE_list(
+        "impls", None, "Ways to compute fourier and hartley; all for mixing, auto for whole models."
+    )
+    flags.DEFINE_list("workers", ["0", "2"], "Numbers of input processes; 0: a thread.")
+    flags.DEFINE_bool("peers", True, "Whether PyTorch and transformers take part where they are installed.")
+    flags.DEFINE_string("baseline", None, "Case that the others are compared with.")
+    flags.DEFINE_integer("rounds", 20, "Samples of each case.", lower_bound=1)
+    flags.DEFINE_integer("warmup", 2, "Runs of each case before the first sample.", lower_bound=1)
+    flags.DEFINE_float("seconds", 120.0, "Begin no further round of a setting after so long.", lower_bound=0)
+    flags.DEFINE_float("min_sample_ms", 50.0, "Repeat shorter runs within a sample.", lower_bound=0)
+    flags.DEFINE_string("out", None, "Folder for the figures; without it they are only printed.")
+    flags.DEFINE_string(
+        "name", None, "Name of the files, such as mixing-cpu; by default command and platform."
+    )
+    flags.DEFINE_string("remark", None, "A sentence to write beside the figures.")
+
+
 if __name__ == "__main__":
+    define_flags()
     cli.run(main, positional=True)

@@ -12,7 +12,6 @@ import numpy as np
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import NUM_SPECIAL_IDS, BatchSpec
 from fnet_jax.core.config import Config, ModelConfig
-from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import SequenceModel
@@ -44,12 +43,7 @@ def step_cases(config: Config, settings: Sequence[Setting], named: Sequence[str]
         config: complete, for all that name and setting leave open.
         settings: with length L, batch B or tokens B·L, dtype.
         named: see `names`; and `bench_torch.MODELS`.
-
-    Raises:
-        UserError: if the config is of another task.
     """
-    if config.task != "pretrain":
-        raise UserError(f"task={config.task!r} cannot be timed by step; give configs/pretrain.py")
     return [_step_case(config, setting, name) for setting in settings for name in named]
 
 

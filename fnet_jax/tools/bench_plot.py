@@ -19,11 +19,15 @@ ACROSS = ("length", "batch", "width")  # the first that differs goes along the a
 MARKS = "osD^vPX*<>"
 
 
-def draw(report: Report, path: str) -> None:
-    """Draws a row of panels for each setting of what does not lie along the axis, and writes a PNG."""
+def draw(report: Report, path: str) -> list[str]:
+    """Draws a row of panels for each setting of what does not lie along the axis, and writes a PNG.
+
+    Returns:
+        The path, or nothing if no case could run.
+    """
     rows = [row for row in report.rows if row.samples]
     if not rows:
-        return
+        return []
     shared, varying = split_settings([row.case.setting for row in rows])
     across = next((name for name in ACROSS if name in varying), "")
     # Where the tokens are given the batch follows from the length.
@@ -48,6 +52,7 @@ def draw(report: Report, path: str) -> None:
         figure.legend(handles, labels, fontsize=8, loc="outside right upper", frameon=False)
     figure.suptitle(f"{report.title}, {report.machine.get('devices', '')}", fontsize=11)
     save(figure, path)
+    return [path]
 
 
 def _lines(
