@@ -152,10 +152,11 @@ def machine(argv: Sequence[str]) -> dict[str, Any]:
         argv: of the command, without the program.
     """
     device = jax.devices()[0]
+    words = [word for word in argv if not word.startswith("--remark=")]  # stands beside the figures anyway
     chip = find_chip(device.device_kind)
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "command": shlex.join(["python", "-m", "fnet_jax.tools.bench", *argv]),
+        "command": shlex.join(["python", "-m", "fnet_jax.tools.bench", *words]),
         "platform": device.platform,
         "devices": f"{jax.device_count()} x {device.device_kind}",
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",

@@ -90,8 +90,8 @@ def test_milliseconds(seconds, shown):
 
 
 def test_machine():
-    facts = machine(["mixing", "--remark=a b"])
-    assert facts["command"] == "python -m fnet_jax.tools.bench mixing '--remark=a b'"
+    facts = machine(["mixing", "--name=a b", "--remark=c"])
+    assert facts["command"] == "python -m fnet_jax.tools.bench mixing '--name=a b'"
     assert facts["devices"].endswith("x cpu")
     assert facts["versions"]["jax"]
 
