@@ -51,7 +51,7 @@ def main(argv: Sequence[str]) -> int:
     chip_of(devices[0].device_kind, FLAGS.topology)
     run = aot_compile.make_abstract_run(config, devices, FLAGS.step)
     print(
-        f"compiling the {FLAGS.step} step for {len(devices)} devices; published sizes take 1 to 6 minutes",
+        f"compiling the {FLAGS.step} step for {len(devices)} devices; published sizes take 1 to 10 minutes",
         file=sys.stderr,
         flush=True,
     )
