@@ -271,7 +271,12 @@ def define_flags() -> None:
     flags.DEFINE_string("baseline", None, "Case that the others are compared with.")
     flags.DEFINE_integer("rounds", 20, "Samples of each case.", lower_bound=1)
     flags.DEFINE_integer("warmup", 2, "Runs of each case before the first sample.", lower_bound=1)
-    flags.DEFINE_float("seconds", 120.0, "Begin no further round of a setting after so long.", lower_bound=0)
+    flags.DEFINE_float(
+        "seconds",
+        120.0,
+        "For the rounds of a setting, shared by its cases; three are made anyway.",
+        lower_bound=0,
+    )
     flags.DEFINE_float("min_sample_ms", 50.0, "Repeat shorter runs within a sample.", lower_bound=0)
     flags.DEFINE_string("out", None, "Folder for the figures; without it they are only printed.")
     flags.DEFINE_string(

@@ -109,7 +109,8 @@ def measure(
         cases: in the order of the table.
         rounds: samples of each case.
         warmup: runs of each case before the first sample, one at least.
-        seconds: when the rounds of one setting have taken so long no new one is begun; three are made anyway.
+        seconds: for the rounds of one setting. Each case has an equal share; one that has used it up leaves
+            out the later rounds, but takes part in three anyway.
         min_sample: seconds that a sample should last; shorter runs are repeated within it.
         timer: the clock.
 
@@ -159,13 +160,13 @@ class _Group:
 
     def sample(self, rounds: int, seconds: float) -> None:
         """Fills the samples; each round begins with another case."""
-        start = self._timer()
+        share = seconds / len(self._cases)
         for number in range(rounds):
-            if number >= MIN_ROUNDS and self._timer() - start > seconds:
-                self._bar.update((rounds - number) * len(self._cases))
-                return
             for offset in range(len(self._cases)):
-                self._one((number + offset) % len(self._cases))
+                index = (number + offset) % len(self._cases)
+                used = sum(self._samples[index]) * self._calls.get(index, 0)
+                if number < MIN_ROUNDS or used < share:
+                    self._one(index)
                 self._bar.update()
 
     def rows(self) -> list[Row]:

@@ -88,11 +88,12 @@ def test_short_runs_are_repeated_within_a_sample():
     assert row.samples == (0.25,) * 3
 
 
-@pytest.mark.parametrize(("seconds", "rounds"), [(0.0, 3), (4.5, 5), (1e9, 9)])
-def test_no_more_rounds_than_there_is_time_for(seconds, rounds):
+@pytest.mark.parametrize(("seconds", "slow", "fast"), [(0.0, 3, 3), (10.0, 5, 9), (1e9, 9, 9)])
+def test_slow_cases_leave_time_to_the_others(seconds, slow, fast):
     clock = Clock()
-    (row,) = clock.measure([clock.case("a", lambda _: 1.0)], rounds=9, seconds=seconds)
-    assert len(row.samples) == rounds
+    cases = [clock.case("slow", lambda _: 1.0), clock.case("fast", lambda _: 0.01)]
+    rows = clock.measure(cases, rounds=9, seconds=seconds, min_sample=0.02)
+    assert [len(row.samples) for row in rows] == [slow, fast]
 
 
 def test_a_failing_case_is_a_row():
