@@ -18,7 +18,7 @@ def get_config() -> ml_collections.ConfigDict:
 
     c.model = ml_collections.ConfigDict()
     c.model.mixer = "fourier"  # fourier, hartley, dct, hadamard, linear, random, attention, ff_only
-    # How fourier and hartley are computed: auto, fft, dft, folded, split; see docs/mixing.md.
+    # How fourier and hartley are computed: auto, fft, dft, folded, split, pallas; see docs/mixing.md.
     c.model.fourier_impl = "auto"
     c.model.num_attention_layers = 0  # layers whose mixer is replaced by attention (hybrid)
     c.model.attention_layout = "top"  # where these layers lie: bottom, middle, mixed, top

@@ -10,7 +10,7 @@ Task = Literal[
     "classify", "regress",
 ]  # fmt: skip
 Mixer = Literal["fourier", "hartley", "dct", "hadamard", "linear", "random", "attention", "ff_only"]
-FourierImpl = Literal["auto", "fft", "dft", "folded", "split"]
+FourierImpl = Literal["auto", "fft", "dft", "folded", "split", "pallas"]
 Layout = Literal["bottom", "middle", "mixed", "top"]
 Schedule = Literal["linear", "cosine", "rsqrt", "constant"]
 

@@ -14,14 +14,17 @@ Arithmetic: float32 (and float64, where enabled) multiplies at full precision. b
 bfloat16 matrices and adds in float32; FFTs have no bfloat16 form and run in float32.
 """
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 
 import jax
 
 from fnet_jax.core.config import FourierImpl
+from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import per_device
 from fnet_jax.nn import dft
+from fnet_jax.nn.kernels import fourier_tpu
 from fnet_jax.nn.matrices import MAX_EXACT_SIZE, einsum, hadamard_factors, wide
 
 Transform = Callable[[jax.Array], jax.Array]
@@ -164,12 +167,19 @@ def _kronecker(x: jax.Array, size: int, before: int) -> jax.Array:
     return x.reshape(shape)
 
 
-# XLA's partitioner gathers the whole batch for an FFT: those run per device.
+def _kernel(x_BLD: jax.Array) -> jax.Array:
+    """The TPU's kernel; elsewhere interpreted, which is exact and slow."""
+    interpreted = functools.partial(fourier_tpu.fourier, interpret=True)
+    return jax.lax.platform_dependent(x_BLD, tpu=fourier_tpu.fourier, default=interpreted)
+
+
+# XLA's partitioner gathers the whole batch for an FFT or a kernel: those run per device.
 _FOURIER: Mapping[FourierImpl, Transform] = {
     "fft": _symmetric(per_device(dft.fourier_fft)),
     "dft": _symmetric(dft.fourier_dense),
     "folded": _symmetric(dft.fourier_folded),
     "split": _symmetric(dft.fourier_split),
+    "pallas": _symmetric(per_device(_kernel)),
 }
 _HARTLEY: Mapping[FourierImpl, Transform] = {
     "fft": _symmetric(per_device(dft.hartley_fft)),
@@ -183,7 +193,9 @@ def _apply(ways: Mapping[FourierImpl, Transform], x_BLD: jax.Array, impl: Fourie
     if impl == "auto":
         return _for_platform(ways, x_BLD)
     if impl not in ways:
-        raise ValueError(f"fourier_impl={impl!r} is unknown; use one of auto, {', '.join(ways)}")
+        raise UserError(f"fourier_impl={impl!r} is not among the ways here: auto, {', '.join(ways)}")
+    if impl == "pallas" and (reason := fourier_tpu.why_not(*x_BLD.shape[1:])):
+        raise UserError(f"fourier_impl='pallas' cannot serve this model: {reason}; fourier_impl='auto' can")
     return ways[impl](x_BLD)
 
 

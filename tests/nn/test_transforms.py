@@ -10,6 +10,7 @@ import pytest
 import scipy.fft
 import scipy.linalg
 
+from fnet_jax.core.errors import UserError
 from fnet_jax.core.hlo import collective_kinds
 from fnet_jax.core.mesh import batch_sharding, create_mesh
 from fnet_jax.nn import dft, matrices, transforms
@@ -136,6 +137,29 @@ def test_sharded_batch_needs_no_communication(name):
     assert collective_kinds(compiled.as_text()) == {"all-reduce"}  # of the sum, in this test
 
 
+def test_kernel_on_many_devices():
+    """The kernel itself is tested in test_kernels.py; here that it is its own gradient, device by device."""
+    fn = functools.partial(transforms.fourier, impl="pallas")
+    mesh = create_mesh()
+    x = gaussian((8, 32, 256))
+    exact = np.fft.fft2(np.fft.fft2(x.astype(np.float64)).real).real
+    with jax.set_mesh(mesh):
+        x_BLD = jax.device_put(x, batch_sharding(mesh))
+        compiled = jax.jit(jax.value_and_grad(lambda x: jnp.sum(fn(x) ** 2) / 2)).lower(x_BLD).compile()
+        _, gradient = compiled(x_BLD)
+    assert reference.relative_errors(gradient, exact)[1] < 1e-5
+    assert collective_kinds(compiled.as_text()) == {"all-reduce"}  # of the sum, in this test
+
+
+def test_kernel_that_cannot_serve():
+    with pytest.raises(
+        UserError, match=r"'pallas' cannot serve this model: length 30 is not a multiple of 16"
+    ):
+        transforms.fourier(jnp.ones((1, 30, 256)), "pallas")
+    with pytest.raises(UserError, match="'pallas' is not among the ways here: auto, fft, dft, folded, split"):
+        transforms.hartley(jnp.ones((1, 32, 256)), "pallas")
+
+
 def test_plain_fft_would_communicate():
     """Why `per_device` is there, and proof that `collective_kinds` sees what it looks for."""
     mesh = create_mesh()
@@ -206,7 +230,9 @@ def test_beyond_the_largest_exact_size(fn):
 
 
 def test_unknown_impl():
-    with pytest.raises(ValueError, match="'fftt' is unknown; use one of auto, fft, dft, folded, split"):
+    with pytest.raises(
+        ValueError, match="'fftt' is not among the ways here: auto, fft, dft, folded, split, pallas"
+    ):
         transforms.fourier(jnp.ones((1, 2, 2)), "fftt")
 
 
