@@ -63,12 +63,13 @@ def smaller(word: str, folder: os.PathLike[str]) -> str:
     """The word with the smoke model, and with paths inside `folder`."""
     word = re.sub(r":size=\w+", ":smoke", word)
     word = re.sub(r"(configs/(classify|glue)\.py:.*)", r"\1,smoke", word)
-    word = re.sub(r"=([WGS]\d?(/|$))", rf"={folder}/\1", word)
+    word = re.sub(r"=([WGSB]\d?(/|$))", rf"={folder}/\1", word)
     word = re.sub(r"=(texts/|my\.|GLUE_DIR|runs/)", rf"={folder}/\1", word)
     return (
         word.replace("vocab_size=8000", "vocab_size=800")
         .replace("seeds=3", "seeds=1")
         .replace("1e-5,5e-5,1e-4", "1e-4")
+        .replace("lengths=128,512", "lengths=16")
     )
 
 

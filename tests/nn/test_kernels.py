@@ -1,0 +1,110 @@
+"""The TPU kernel: interpreted against float64, and compiled by libtpu for TPUs that are not there."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnet_jax.nn.kernels import fourier_tpu
+from tests.conftest import REPOSITORY
+from tests.nn import reference
+
+kernel = jax.jit(lambda x: fourier_tpu.fourier(x, interpret=True))
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((3, 48, 256), "float32"),
+        ((2, 80, 512), "bfloat16"),
+        ((1, 512, 768), "float32"),
+        ((1, 512, 768), "bfloat16"),
+    ],
+    ids=str,
+)
+def test_matches_float64(shape, dtype):
+    """1e-5 at worst in float32, 1e-2 RMS in bfloat16, of the RMS of y."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=shape), dtype)
+    y = kernel(x)
+    assert (y.shape, y.dtype) == (shape, dtype)
+    rms, worst = reference.relative_errors(y, reference.fourier(np.asarray(x, np.float64)))
+    assert rms < 1e-2 and (worst < 1e-5 or dtype == "bfloat16")
+
+
+def test_every_input_reaches_every_output_rightly():
+    """The whole operator at the smallest size, one impulse after the other: edges, corners, Nyquist terms."""
+    length, width = 32, 256
+    places = [(j, k) for j in (0, 1, 15, 16, 17, 31) for k in (0, 1, 127, 128, 129, 255)]
+    x = np.zeros((len(places), length, width), np.float32)
+    for i, (j, k) in enumerate(places):
+        x[i, j, k] = 1
+    np.testing.assert_allclose(kernel(x), reference.fourier(x.astype(np.float64)), atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("length", "width", "word"),
+    [
+        (40, 256, "length 40"),
+        (16, 256, "length 16"),
+        (10**6, 256, "length"),
+        (64, 384, "width 384"),
+        (64, 128, "128"),
+    ],
+)
+def test_says_what_it_cannot_serve(length, width, word):
+    reason = fourier_tpu.why_not(length, width)
+    assert word in reason
+    with pytest.raises(ValueError, match=word):
+        fourier_tpu.fourier(jnp.zeros((1, length, width)), interpret=True)
+
+
+def test_refuses_other_dtypes():
+    with pytest.raises(ValueError, match="float16"):
+        fourier_tpu.fourier(jnp.zeros((1, 32, 256), jnp.float16), interpret=True)
+
+
+def test_cost_is_within_the_limits():
+    """FLOPs by hand; at most a sixth of the dense form's; one read and one write and the matrices."""
+    batch, length, width = 16, 512, 768
+    cost = fourier_tpu.cost(batch, length, width, jnp.bfloat16)
+    even = 272 * 384 * 512 + 272 * 256 * 512
+    odd = 256 * 384 * 384 + 256 * 256 * 384
+    assert cost.flops == batch * 2 * (even + odd)
+    assert cost.flops < batch * 4 * (length * width**2 + length**2 * width) / 6
+    once = 2 * batch * length * width * 2
+    assert once < cost.bytes_accessed < 1.1 * once < 60e6
+
+
+COMPILE = """
+import json, os, sys
+from fnet_jax.tools.aot_env import ENVIRONMENT
+os.environ.update(ENVIRONMENT)
+import jax
+from jax.experimental import topologies
+from fnet_jax.nn.kernels import fourier_tpu
+for topology, *shape, dtype in json.loads(sys.argv[1]):
+    devices = topologies.get_topology_desc(platform="tpu", topology_name=topology).devices
+    x = jax.ShapeDtypeStruct(shape, dtype, sharding=jax.sharding.SingleDeviceSharding(devices[0]))
+    compiled = jax.jit(fourier_tpu.fourier).lower(x).compile()
+    print(json.dumps([compiled.as_text().count("tpu_custom_call"), compiled.cost_analysis()["flops"]]))
+"""
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu is for Linux x86-64")
+def test_compiles_for_tpus():
+    """In a process of its own, whose platform is libtpu's; the FLOPs are those that `cost` told XLA."""
+    topologies = ("v5e:2x2", "v6e:2x4", "tpu7x:2x2x1")
+    cases = [(topology, 16, 512, 768, "bfloat16") for topology in topologies]
+    cases += [("v5e:2x2", 2, 48, 256, "float32")]
+    args = [sys.executable, "-c", COMPILE, json.dumps(cases)]
+    result = subprocess.run(args, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 0, result.stderr
+    for line, (_, *shape, dtype) in zip(result.stdout.splitlines(), cases, strict=True):
+        calls, flops = json.loads(line)
+        assert calls == 1
+        assert 1 <= flops / fourier_tpu.cost(*shape, dtype).flops < 1.05  # and the matrices
