@@ -152,9 +152,7 @@ def test_kernel_on_many_devices():
 
 
 def test_kernel_that_cannot_serve():
-    with pytest.raises(
-        UserError, match="'pallas' cannot serve this model: length 30 is not"
-    ):
+    with pytest.raises(UserError, match="'pallas' cannot serve this model: length 30 is not"):
         transforms.fourier(jnp.ones((1, 30, 256)), "pallas")
     with pytest.raises(UserError, match="'pallas' is not among the ways here: auto, fft, dft, folded, split"):
         transforms.hartley(jnp.ones((1, 32, 256)), "pallas")
@@ -230,9 +228,7 @@ def test_beyond_the_largest_exact_size(fn):
 
 
 def test_unknown_impl():
-    with pytest.raises(
-        ValueError, match="'fftt' is not among the ways here: auto, fft, .*, pallas"
-    ):
+    with pytest.raises(ValueError, match=r"'fftt' is not among the ways here: auto, fft, .*, pallas"):
         transforms.fourier(jnp.ones((1, 2, 2)), "fftt")
 
 
