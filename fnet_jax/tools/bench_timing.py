@@ -8,6 +8,7 @@ import dataclasses
 import gc
 import itertools
 import math
+import random
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -159,11 +160,12 @@ class _Group:
             bar.update()
 
     def sample(self, rounds: int, seconds: float) -> None:
-        """Fills the samples; each round begins with another case."""
+        """Fills the samples; the order of each round is random, the same in every command."""
         share = seconds / len(self._cases)
+        order = random.Random(0)
         for number in range(rounds):
-            for offset in range(len(self._cases)):
-                index = (number + offset) % len(self._cases)
+            # Threads of one library spin for a while after its work: nobody should always come after it.
+            for index in order.sample(range(len(self._cases)), len(self._cases)):
                 used = sum(self._samples[index]) * self._calls.get(index, 0)
                 if number < MIN_ROUNDS or used < share:
                     self._one(index)
