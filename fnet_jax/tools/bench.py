@@ -16,6 +16,7 @@ import sys
 import typing
 from collections.abc import Callable, Collection, Sequence
 
+import jax
 from absl import flags
 
 from fnet_jax.core import cli
@@ -66,7 +67,8 @@ def mixing() -> Plan:
     """Mixing alone."""
     mixers = _known("mixers", FLAGS.mixers or ["fourier"], bench_mixing.MIXERS)
     everything = (*bench_mixing.IMPLS, *bench_mixing.PEERS, bench_mixing.TORCH)
-    impls = _known("impls", FLAGS.impls or everything, everything)
+    usual = [name for name in everything if name != "pallas" or jax.default_backend() == "tpu"]
+    impls = _known("impls", FLAGS.impls or usual, everything)  # a kernel for TPUs is interpreted elsewhere
     remarks: tuple[str, ...] = ()
     if bench_mixing.TORCH in impls and (not FLAGS.peers or bench_torch.missing("torch")):
         impls.remove(bench_mixing.TORCH)
