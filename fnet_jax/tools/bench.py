@@ -219,6 +219,8 @@ def main(argv: Sequence[str]) -> int:
         raise UserError(f"name what is to be timed, one of {', '.join(COMMANDS)}; found {argv[1:]}")
     command = argv[1]
     _check_flags(command)
+    # PyTorch needs memory of the same GPU; has its effect before the first use of the device.
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     plan = COMMANDS[command]()
     if not plan.names:
         raise UserError("there is no case left to time; give more of --mixers or --impls")
@@ -227,8 +229,6 @@ def main(argv: Sequence[str]) -> int:
         _folder()
     for remark in plan.remarks:
         print(remark, file=sys.stderr)
-    # PyTorch needs memory of the same GPU; has its effect before the first use of the device.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     facts = machine(sys.argv[1:])
     rows = measure(
         plan.cases(),
