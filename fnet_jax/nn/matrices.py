@@ -49,8 +49,8 @@ def cos_sin(
     (c_u, s_u), (c_v, s_v) = (
         (jnp.cos(angle), jnp.sin(angle))
         for angle in (
-            _angle(_product_mod(blocks, columns, n, n, step), n, dtype)[:, None],
-            _angle(_product_mod(step, columns, n, n), n, dtype)[None, :],
+            radians(_product_mod(blocks, columns, n, n, step), n, dtype)[:, None],
+            radians(_product_mod(step, columns, n, n), n, dtype)[None, :],
         )
     )
     cos, sin = c_u * c_v - s_u * s_v, s_u * c_v + c_u * s_v
@@ -62,7 +62,7 @@ def dct_matrix(n: int, dtype: jnp.dtype) -> jax.Array:
     k = jnp.arange(n, dtype=jnp.uint32)[:, None]
     turns = (2 * _product_mod(n, n, 2 * n, n) + k) % jnp.uint32(4 * n)
     scale = jnp.where(k == 0, jnp.sqrt(1 / n), jnp.sqrt(2 / n)).astype(dtype)
-    return scale * jnp.cos(_angle(turns, 4 * n, dtype))
+    return scale * jnp.cos(radians(turns, 4 * n, dtype))
 
 
 def _product_mod(rows: int, columns: int, modulus: int, size: int, factor: int = 1) -> jax.Array:
@@ -80,7 +80,7 @@ def _product_mod(rows: int, columns: int, modulus: int, size: int, factor: int =
     return (jnp.uint32(factor) * j[:, None] * k[None, :]) % jnp.uint32(modulus)
 
 
-def _angle(turns: jax.Array, n: int, dtype: jnp.dtype) -> jax.Array:
+def radians(turns: jax.Array, n: int, dtype: jnp.dtype) -> jax.Array:
     """2π·turns/n, for integers 0 ≤ turns < n, taken from (−π, π]: half the angle, half the error."""
     centred = turns.astype(jnp.int32)
     centred = jnp.where(centred > n // 2, centred - n, centred)

@@ -24,6 +24,8 @@ kernel = jax.jit(lambda x: fourier_tpu.fourier(x, interpret=True))
         ((2, 80, 512), "bfloat16"),
         ((1, 512, 768), "float32"),
         ((1, 512, 768), "bfloat16"),
+        ((2, 1088, 256), "float32"),  # above 1,024: the kernel for long sequences, L1 = 8, L2 = 136
+        ((1, 1536, 512), "bfloat16"),
     ],
     ids=str,
 )
@@ -36,10 +38,12 @@ def test_matches_float64(shape, dtype):
     assert rms < 1e-2 and (worst < 1e-5 or dtype == "bfloat16")
 
 
-def test_every_input_reaches_every_output_rightly():
-    """The whole operator at the smallest size, one impulse after the other: edges, corners, Nyquist terms."""
-    length, width = 32, 256
-    places = [(j, k) for j in (0, 1, 15, 16, 17, 31) for k in (0, 1, 127, 128, 129, 255)]
+@pytest.mark.parametrize("length", [32, 1088])
+def test_impulses_come_out_right(length):
+    """At corners, edges and Nyquist terms and beside them: an error there is not lost among other numbers."""
+    width = 256
+    rows = (0, 1, length // 2, length - 1)
+    places = [(j, k) for j in rows for k in (0, 127, 128, 129)]
     x = np.zeros((len(places), length, width), np.float32)
     for i, (j, k) in enumerate(places):
         x[i, j, k] = 1
@@ -51,7 +55,9 @@ def test_every_input_reaches_every_output_rightly():
     [
         (40, 256, "length 40"),
         (16, 256, "length 16"),
-        (10**6, 256, "length"),
+        (1040, 256, "length 1040"),
+        (8256, 256, "length 8256"),
+        (8192, 1024, "length 8192 times width 1024"),
         (64, 384, "width 384"),
         (64, 128, "128"),
     ],
@@ -80,6 +86,16 @@ def test_cost_is_within_the_limits():
     assert once < cost.bytes_accessed < 1.1 * once < 60e6
 
 
+def test_cost_of_long_sequences():
+    """4,096 = 64·64: a product along D, then 64 + 64 small ones for each of 3 + 1 blocks of columns."""
+    cost = fourier_tpu.cost(2, 4096, 768, jnp.bfloat16)
+    along_width = 4096 * 384 * (512 + 384)
+    along_length = 64 * 128 * 128 * 128 + 64 * 64 * 128 * 128
+    assert cost.flops == 2 * 2 * (along_width + 4 * along_length)
+    once = 2 * 2 * 4096 * 768 * 2
+    assert once < cost.bytes_accessed < 1.2 * once
+
+
 COMPILE = """
 import json, os, sys
 from fnet_jax.tools.aot_env import ENVIRONMENT
@@ -101,6 +117,7 @@ def test_compiles_for_tpus():
     topologies = ("v5e:2x2", "v6e:2x4", "tpu7x:2x2x1")
     cases = [(topology, 16, 512, 768, "bfloat16") for topology in topologies]
     cases += [("v5e:2x2", 2, 48, 256, "float32")]
+    cases += [("v5e:2x2", 2, 4096, 768, "bfloat16"), ("v5e:2x2", 1, 8192, 768, "bfloat16")]
     args = [sys.executable, "-c", COMPILE, json.dumps(cases)]
     result = subprocess.run(args, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
     assert result.returncode == 0, result.stderr

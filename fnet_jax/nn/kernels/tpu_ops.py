@@ -1,10 +1,34 @@
-"""What the TPU kernels share: mirroring, signs, and products that round as `matrices.einsum` does."""
+"""What the TPU kernels share: folding along D, mirroring, and products that round as `matrices.einsum`."""
 
 import jax
 import jax.numpy as jnp
 
+from fnet_jax.nn.matrices import cos_sin
+
 # Rows and columns of one float32 vector register.
 SUBLANES, LANES = 8, 128
+# What a kernel may use of on-chip memory: TPU7x has 64 MiB, v5e and v6e have 128.
+VMEM_BYTES = 60 * 2**20
+
+
+def width_matrices(width: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
+    """c_WV and s_WW, w = D/2: the quarters of C_D and S_D; V: w, column D/2, and 127 columns of zeros."""
+    w = width // 2
+    c, s = cos_sin(width, jnp.dtype(jnp.float32), w, w + 1)
+    return jnp.pad(c, ((0, 0), (0, LANES - 1))).astype(dtype), s[:, :w].astype(dtype)
+
+
+def fold_columns(x_ND: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Splits rows for a transform along D.
+
+    Returns:
+        even_NW, for c_WV, without column D/2; what that column adds to the product, [N, V]; odd_NW, for
+        s_WW, of which column 0 is left as it comes, because row 0 of s_WW is zero.
+    """
+    w = x_ND.shape[1] // 2
+    left, right = x_ND[:, :w], mirror(x_ND[:, w:], 1)
+    even = left + jnp.where(index(right, 1) == 0, 0.0, right)
+    return even, x_ND[:, w : w + 1] * signs((1, w + LANES), 1), left - right
 
 
 def mirror(x: jax.Array, axis: int) -> jax.Array:
@@ -14,24 +38,25 @@ def mirror(x: jax.Array, axis: int) -> jax.Array:
     itself, they change places, and index 0 of each comes from the one after.
 
     Args:
-        x: float32; n is a multiple of 8 along axis 0, of 128 along axis 1.
+        x: float32[n, m]; n is a multiple of 8 for axis 0, m one of 128 for axis 1.
         axis: 0 or 1.
     """
-    unit = (SUBLANES, LANES)[axis]
-    count = x.shape[axis] // unit
-    registers = [
-        mirror_register(jax.lax.slice_in_dim(x, i * unit, (i + 1) * unit, axis=axis), axis)
-        for i in range(count)
-    ]
-    first = index(registers[0], axis) == 0
-    parts = [jnp.where(first, registers[-i % count], registers[-i - 1]) for i in range(count)]
-    return jnp.concatenate(parts, axis)
+    n, m = x.shape
+    if axis == 0:
+        registers = _mirror_inside(x.reshape(n // SUBLANES, SUBLANES, m))
+        parts = [registers[i] for i in range(n // SUBLANES)]
+    else:
+        parts = [_mirror_inside(x[:, i : i + LANES]) for i in range(0, m, LANES)]
+    first = index(parts[0], axis) == 0
+    return jnp.concatenate(
+        [jnp.where(first, parts[-i % len(parts)], parts[-i - 1]) for i in range(len(parts))], axis
+    )
 
 
-def mirror_register(x: jax.Array, axis: int) -> jax.Array:
-    """`mirror` of a float32 array that is one register long along `axis`."""
-    unit = x.shape[axis]
-    return jnp.take_along_axis(x, (unit - index(x, axis)) % unit, axis=axis, mode="promise_in_bounds")
+def _mirror_inside(x: jax.Array) -> jax.Array:
+    """`mirror` along axis 1, which is one register long."""
+    unit = x.shape[1]
+    return jnp.take_along_axis(x, (unit - index(x, 1)) % unit, axis=1, mode="promise_in_bounds")
 
 
 def index(x: jax.Array, axis: int) -> jax.Array:
