@@ -1,5 +1,7 @@
 """Fourier mixing as one TPU kernel: an example is read once, mixed in on-chip memory, written once.
 
+For TPU v5e and later: earlier ones lack an instruction that it needs, or the memory.
+
 Lengths up to 1,024 are folded, as `nn/dft.py` does it and docs/mixing.md draws it, in both dimensions:
 
     ee = x folded evenly, oo = x folded oddly, along L and along D    a quarter of x each
@@ -109,11 +111,7 @@ def _folded(x_BLD: jax.Array, cost: pl.CostEstimate, interpret: bool) -> jax.Arr
         in_specs=[example, *(pl.BlockSpec(matrix.shape, lambda b: (0, 0)) for matrix in matrices)],
         out_specs=example,
         cost_estimate=cost,
-        compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel",),
-            # Two buffers of x and of y, and a few temporaries; the rest is left to XLA's prefetching.
-            vmem_limit_bytes=min(VMEM_BYTES, max(16 * 2**20, 64 * length * width)),
-        ),
+        compiler_params=pltpu.CompilerParams(dimension_semantics=("parallel",), vmem_limit_bytes=VMEM_BYTES),
         interpret=interpret,
         name="fourier_folded",
     )
