@@ -25,8 +25,9 @@ class Chip:
 
 
 # float32 has no column on purpose: TPUs and GPUs run it in several modes, and no one figure is right.
-# TPU rows: cloud.google.com/tpu/docs/NAME, "system architecture", halved where a chip is two devices; links
-# are half of the bidirectional bandwidth. NVIDIA rows: the data sheet; links are half of NVLink's.
+# Published at: TPU rows cloud.google.com/tpu/docs/NAME, "system architecture", halved where a chip is two
+# devices; links are half of the bidirectional bandwidth. NVIDIA rows: the data sheet, half of NVLink.
+# Compared with those pages: v5e, and FLOP/s and memory of 7x. The others are still to be compared.
 CHIPS = (
     Chip("TPU v2", 22.5e12, 8 * _GIB, 350e9, None),  # v2, halved
     Chip("TPU v3", 61.5e12, 16 * _GIB, 450e9, None),  # v3, halved

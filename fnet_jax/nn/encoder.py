@@ -212,7 +212,7 @@ def describe_layers(config: ModelConfig, platform: str) -> str:
         impl = config.fourier_impl
         if mixer in ("fourier", "hartley"):
             if impl == "auto":
-                impl = transforms.choose_impl(mixer, platform, config.max_seq_length, config.d_model)
+                impl = transforms.choose_impl(platform, config.max_seq_length, config.d_model)
             mixer += f" ({impl})"
         parts.append(f"{count} layer{'s' * (count > 1)} of {mixer}")
     return ", ".join(parts)

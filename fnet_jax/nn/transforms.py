@@ -29,8 +29,8 @@ from fnet_jax.nn.matrices import MAX_EXACT_SIZE, einsum, hadamard_factors, wide
 
 Transform = Callable[[jax.Array], jax.Array]
 
-# What `impl='auto'` takes, by platform: the first that serves the shape, each up to its length L.
-# cpu: fft measured fastest at every length, docs/bench/mixing-cpu.md.
+# What `impl='auto'` takes, by platform: the first row whose length L is not exceeded.
+# cpu: fft measured fastest at every length tried, docs/bench/mixing-cpu.md.
 # cuda, rocm: fft by the paper's finding (section 3.2) that the FFT is faster on GPUs; not measured here.
 # tpu: XLA's estimates for one v5e chip, docs/mixing.md; estimates, not timings.
 _ANY = MAX_EXACT_SIZE
@@ -42,11 +42,10 @@ _AUTO: dict[str, tuple[tuple[FourierImpl, int], ...]] = {
 }
 
 
-def choose_impl(mixer: str, platform: str, length: int, width: int) -> FourierImpl:
-    """What `impl='auto'` means.
+def choose_impl(platform: str, length: int, width: int) -> FourierImpl:
+    """What `impl='auto'` means, for `fourier` and `hartley` alike.
 
     Args:
-        mixer: fourier or hartley.
         platform: as a device names it: cpu, cuda, rocm, tpu; 'gpu' means cuda.
         length: L.
         width: D.
@@ -54,7 +53,9 @@ def choose_impl(mixer: str, platform: str, length: int, width: int) -> FourierIm
     Returns:
         A valid `impl` other than 'auto'; 'fft' for platforms not in the table.
     """
-    return _choose({"fourier": _FOURIER, "hartley": _HARTLEY}[mixer], platform, length, width)
+    rows = _AUTO.get({"gpu": "cuda"}.get(platform, platform), ())
+    fits = max(length, width) <= MAX_EXACT_SIZE
+    return next((impl for impl, up_to in rows if fits and length <= up_to), "fft")
 
 
 def fourier(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
@@ -201,15 +202,9 @@ def _apply(ways: Mapping[FourierImpl, Transform], x_BLD: jax.Array, impl: Fourie
 
 def _for_platform(ways: Mapping[FourierImpl, Transform], x_BLD: jax.Array) -> jax.Array:
     """Decides when the program is lowered, so that compiling for another machine decides for that one."""
-    by_platform = {name: _choose(ways, name, *x_BLD.shape[1:]) for name in _AUTO}
+    by_platform = {name: choose_impl(name, *x_BLD.shape[1:]) for name in _AUTO}
     if len(set(by_platform.values())) == 1:
         return ways[by_platform["cpu"]](x_BLD)
     branches = {name: ways[impl] for name, impl in by_platform.items()}
     auto = _symmetric(lambda x: jax.lax.platform_dependent(x, **branches, default=ways["fft"]))
     return auto(x_BLD)
-
-
-def _choose(ways: Mapping[FourierImpl, Transform], platform: str, length: int, width: int) -> FourierImpl:
-    rows = _AUTO.get({"gpu": "cuda"}.get(platform, platform), ())
-    fits = max(length, width) <= MAX_EXACT_SIZE
-    return next((impl for impl, up_to in rows if fits and impl in ways and length <= up_to), "fft")

@@ -95,8 +95,7 @@ def _make(name: str, shape: tuple[int, int, int], dtype: str, backward: bool) ->
 
     note = ""
     if name in ("auto", "hartley/auto"):
-        mixer = name.rpartition("/")[0] or "fourier"
-        note = "is " + transforms.choose_impl(mixer, jax.devices()[0].platform, *shape[1:])
+        note = "is " + transforms.choose_impl(jax.devices()[0].platform, *shape[1:])
     if backward:
         return bench_jax.program(jax.jit(both), x_BLD, g_BLD, note=note)
     return bench_jax.program(jax.jit(mixing), x_BLD, note=note)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -91,20 +91,21 @@ def random_batch(spec: BatchSpec, model: ModelConfig, seed: int = 0) -> dict[str
     return batch
 
 
+def _case(
+    setting: Setting, name: str, config: Config, make: Callable[[str, Config], Program], flops: float
+) -> Case:
+    tokens = batch_of(setting) * config.model.max_seq_length
+    floor = bench_jax.floor_seconds(flops, 0, config.model.dtype)
+    return Case(name, setting, functools.partial(make, name, config), tokens, flops, floor)
+
+
 def _step_case(base: Config, setting: Setting, name: str) -> Case:
     config = variant(base, setting, name)
     flops = batch_of(setting) * train_flops_per_example(
         config.model, layer_mixers(config.model), config.data.max_predictions_per_seq
     )
     flops /= 1 if name in bench_torch.MODELS else jax.device_count()
-    return Case(
-        name,
-        setting,
-        functools.partial(_make_step, name, config),
-        batch_of(setting) * config.model.max_seq_length,
-        flops,
-        bench_jax.floor_seconds(flops, 0, config.model.dtype),
-    )
+    return _case(setting, name, config, _make_step, flops)
 
 
 def _make_step(name: str, config: Config) -> Program:
@@ -130,14 +131,7 @@ def _make_step(name: str, config: Config) -> Program:
 def _infer_case(base: Config, setting: Setting, name: str) -> Case:
     config = variant(base, setting, name)
     flops = batch_of(setting) * train_flops_per_example(config.model, layer_mixers(config.model), 0) / 3
-    return Case(
-        name,
-        setting,
-        functools.partial(_make_inference, name, config),
-        batch_of(setting) * config.model.max_seq_length,
-        flops,
-        bench_jax.floor_seconds(flops, 0, config.model.dtype),
-    )
+    return _case(setting, name, config, _make_inference, flops)
 
 
 def _make_inference(name: str, config: Config) -> Program:

@@ -246,7 +246,7 @@ def test_unknown_impl():
     ],
 )
 def test_choice_of_impl(backend, length, width, impl):
-    assert transforms.choose_impl("fourier", backend, length, width) == impl
+    assert transforms.choose_impl(backend, length, width) == impl
 
 
 @pytest.mark.parametrize("fn", [transforms.fourier, transforms.hartley])
