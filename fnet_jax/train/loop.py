@@ -8,11 +8,8 @@ import dataclasses
 import math
 import os
 import shutil
-import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import FrameType
 
 import jax
 
@@ -31,6 +28,7 @@ from fnet_jax.train.metrics import HostSums, Sums, compute, merge, to_host
 from fnet_jax.train.run import Run, check_workdir, set_up
 from fnet_jax.train.scores import better
 from fnet_jax.train.state import TrainState, create_state
+from fnet_jax.train.stopping import stop_signals
 from fnet_jax.train.warm_start import with_pretrained_encoder
 from fnet_jax.train.writers import (
     METRICS_FILE,
@@ -81,7 +79,7 @@ def _train(run: Run, workdir: str, checkpointer: Checkpointer) -> int:
         for remark in run.dataset.remarks:
             print(f"note: {remark}")
     _save_config(run, workdir)
-    with _stop_signals() as stopped_by:
+    with stop_signals() as stopped_by:
         return _Loop(run, workdir, checkpointer, state, start_step, stopped_by).run()
 
 
@@ -125,31 +123,6 @@ def _save_config(run: Run, workdir: str) -> None:
     for line in config_lib.differences(saved, config) if saved else []:
         print(f"config changed since the last start: {line}")
     save_config(config, workdir)
-
-
-@contextmanager
-def _stop_signals() -> Iterator[Callable[[], int]]:
-    """Turns SIGINT and SIGTERM into a wish to stop at the next step; a second one stops at once.
-
-    Yields:
-        A function that gives the number of the signal received, 0 while there is none.
-    """
-    received = 0
-
-    def on_signal(number: int, _: FrameType | None) -> None:
-        nonlocal received
-        received = number
-        signal.signal(number, previous[signal.Signals(number)])
-        print(f"\n{signal.Signals(number).name}: saving and stopping; once more stops at once", flush=True)
-
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number in previous:
-        signal.signal(number, on_signal)
-    try:
-        yield lambda: received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 class _Loop:
