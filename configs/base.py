@@ -27,6 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.model.d_emb = 768  # E; mapped to D by hidden_mapping_in
     c.model.d_ff = 3072  # F
     c.model.num_heads = 12  # H; attention layers only
+    c.model.attention_impl = "xla"  # xla; cudnn: its fused kernel on NVIDIA GPUs, elsewhere as xla
     c.model.max_seq_length = 512  # L; also the length of every training and evaluation example
     c.model.type_vocab_size = 4
     c.model.vocab_size = 0  # V; 0: the number of pieces of the tokenizer

@@ -76,6 +76,15 @@ def check(c: Config) -> None:
         f"model.d_model={m.d_model} is not divisible by model.num_heads={m.num_heads}, which attention needs",
     )
     _require(
+        m.attention_impl != "cudnn" or m.dtype == "bfloat16",
+        f"model.attention_impl='cudnn' needs model.dtype='bfloat16', not {m.dtype!r}",
+    )
+    _require(
+        m.attention_impl != "cudnn" or m.mixing_dropout_rate == 0,
+        f"model.mixing_dropout_rate={m.mixing_dropout_rate} must be 0 for model.attention_impl='cudnn', "
+        "which has no dropout",
+    )
+    _require(
         m.mixer != "hadamard" or m.d_model % 2 == 0,
         f"model.d_model={m.d_model} must be even for model.mixer='hadamard'; try {m.d_model + 1}",
     )
@@ -159,6 +168,7 @@ def check_alive(c: Config, key: str) -> None:
         ),
         "model.attention_layout": ("model.num_attention_layers=0", m.num_attention_layers > 0),
         "model.num_heads": ("no layer is an attention layer", m.has_attention),
+        "model.attention_impl": ("no layer is an attention layer", m.has_attention),
         "model.mixing_dropout_rate": ("no layer is an attention layer", m.has_attention),
         "data.tokenizer_pieces": own_tokenizer,
         "data.tokenizer_algorithm": own_tokenizer,

@@ -16,6 +16,7 @@ import ml_collections
 from fnet_jax.core.checks import check, check_alive, check_devices
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import (
+    AttentionImpl,
     Config,
     DataConfig,
     FourierImpl,
@@ -29,6 +30,7 @@ from fnet_jax.core.schema import (
 )
 
 __all__ = [
+    "AttentionImpl",
     "Config",
     "DataConfig",
     "FourierImpl",

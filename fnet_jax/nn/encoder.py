@@ -214,6 +214,8 @@ def describe_layers(config: ModelConfig, platform: str) -> str:
             if impl == "auto":
                 impl = transforms.choose_impl(platform, config.max_seq_length, config.d_model)
             mixer += f" ({impl})"
+        if mixer == "attention" and config.attention_impl != "xla":
+            mixer += f" ({config.attention_impl if platform == 'gpu' else 'xla'})"
         parts.append(f"{count} layer{'s' * (count > 1)} of {mixer}")
     return ", ".join(parts)
 

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.config import ModelConfig
+from fnet_jax.core.config import AttentionImpl, ModelConfig
 from fnet_jax.nn import transforms
 
 INIT_STDDEV = 0.02
@@ -133,9 +133,7 @@ class Attention(nn.Module):
         )
         mask_B11L = padding_mask_BL[:, None, None, :]
         if deterministic or rate == 0:
-            # Inside, the library leaves bfloat16 -> float32 to promotion, which the tests forbid.
-            with jax.numpy_dtype_promotion("standard"):
-                y_BLHX = jax.nn.dot_product_attention(q_BLHX, k_BLHX, v_BLHX, mask=mask_B11L)
+            y_BLHX = library_attention(q_BLHX, k_BLHX, v_BLHX, mask_B11L, self.config.attention_impl)
         else:
             y_BLHX = dropout_attention(
                 q_BLHX, k_BLHX, v_BLHX, mask_B11L, nn.Dropout(rate, deterministic=False)
@@ -165,6 +163,21 @@ MIXERS: dict[str, type[nn.Module]] = {
     "attention": Attention,
     "ff_only": FfOnly,
 }
+
+
+def library_attention(
+    q_BLHX: jax.Array, k_BLHX: jax.Array, v_BLHX: jax.Array, mask_B11L: jax.Array, impl: AttentionImpl
+) -> jax.Array:
+    """`jax.nn.dot_product_attention`, by cuDNN where that is asked for and there is a GPU."""
+    # Inside, the library leaves bfloat16 -> float32 to promotion, which the tests forbid.
+    with jax.numpy_dtype_promotion("standard"):
+        if impl == "xla" or jax.default_backend() != "gpu":
+            return jax.nn.dot_product_attention(q_BLHX, k_BLHX, v_BLHX, mask=mask_B11L)
+        # Padding is at the end. As a mask it would have to be written out, an [L, L] for every example.
+        lengths_B = jnp.sum(mask_B11L, axis=(1, 2, 3), dtype=jnp.int32)
+        return jax.nn.dot_product_attention(
+            q_BLHX, k_BLHX, v_BLHX, key_value_seq_lengths=lengths_B, implementation="cudnn"
+        )
 
 
 def dropout_attention(
