@@ -95,7 +95,11 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.log_frequency = 100  # steps between lines of metrics
 
     c.mesh = ml_collections.ConfigDict()
-    c.mesh.data = -1  # devices along the batch; -1: all
+    # Devices along each axis; -1, for one of them: all that are left. See docs/pods.md.
+    c.mesh.data = -1  # the batch
+    c.mesh.fsdp = 1  # the batch, and the parameters with their gradients and optimizer moments
+    c.mesh.seq = 1  # positions
+    c.mesh.tensor = 1  # hidden units, attention heads, pieces of the vocabulary
 
     c.log = ml_collections.ConfigDict()
     c.log.wandb_project = ""  # Weights & Biases project; "": off (needs `pip install wandb`)

@@ -115,9 +115,12 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Sizes of the mesh axes."""
+    """Sizes of the mesh axes; see `core/mesh.py`."""
 
     data: int
+    fsdp: int
+    seq: int
+    tensor: int
 
 
 @dataclasses.dataclass(frozen=True)
