@@ -205,11 +205,19 @@ class Program:
                     yield name, instruction, times
 
     def collectives(self) -> list[Collective]:
-        """Every communication between devices; of an asynchronous pair, the start."""
-        found = []
+        """Every communication between devices; of an asynchronous pair, the start.
+
+        One that the compiler spreads over several fusions, to compute meanwhile, stands in each of them, always
+        with the same channel; it counts once.
+        """
+        found, channels = [], set()
         for name, instruction, times in self.instructions():
             kind = instruction.opcode.removesuffix("-start")
             if kind in COLLECTIVES:
+                channel = re.search(r"channel_id=(\d+)", instruction.attributes)
+                if channel and channel[1] in channels:
+                    continue
+                channels |= {channel[1]} if channel else set()
                 origin = re.search(r'op_name="([^"]*)"', instruction.attributes)
                 shapes = self._results(name, instruction)
                 found.append(

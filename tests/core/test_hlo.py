@@ -47,6 +47,13 @@ def test_devices_that_take_part(attributes, group):
     assert found.group == group
 
 
+def test_a_channel_counts_once():
+    gather = "%{} = f32[4]{{0}} all-gather(%x), channel_id={}, replica_groups={{}}, dimensions={{0}}"
+    lines = [gather.format("a", 1), gather.format("b", 1), gather.format("c", 2)]
+    text = "ENTRY %main (x: f32[4]) -> f32[4] {\n  " + "\n  ".join(lines) + "\n}"
+    assert len(Program(text).collectives()) == 2
+
+
 def test_a_gather_has_the_size_of_its_result():
     (found,) = Program(compiled(lambda x_BD: x_BD, (16, 24))).collectives()
     assert (found.kind, found.num_bytes) == ("all-gather", 16 * 24 * 4)
