@@ -207,8 +207,8 @@ class Program:
     def collectives(self) -> list[Collective]:
         """Every communication between devices; of an asynchronous pair, the start.
 
-        One that the compiler spreads over several fusions, to compute meanwhile, stands in each of them, always
-        with the same channel; it counts once.
+        One that the compiler spreads over several fusions, to compute meanwhile, stands in each of them with
+        the same channel; it counts once. On TPUs a fusion named all-reduce-scatter is a reduce-scatter.
         """
         found, channels = [], set()
         for name, instruction, times in self.instructions():
@@ -220,6 +220,8 @@ class Program:
                 channels |= {channel[1]} if channel else set()
                 origin = re.search(r'op_name="([^"]*)"', instruction.attributes)
                 shapes = self._results(name, instruction)
+                if name.startswith("all-reduce-scatter"):
+                    kind, shapes = "reduce-scatter", self.root(name).shapes
                 found.append(
                     Collective(
                         kind=kind,

@@ -54,6 +54,22 @@ def test_a_channel_counts_once():
     assert len(Program(text).collectives()) == 2
 
 
+def test_a_fused_reduce_scatter():
+    text = """
+%add (a: f32[], b: f32[]) -> f32[] {
+  ROOT %c = f32[] add(%a, %b)
+}
+%all-reduce-scatter.1 (x: f32[8]) -> f32[2] {
+  %y = f32[8]{0} all-reduce(%x), channel_id=1, replica_groups=[1,4]<=[4], to_apply=%add
+  ROOT %z = f32[2]{0} dynamic-slice(%y, %i), dynamic_slice_sizes={2}
+}
+ENTRY %main (x: f32[8]) -> f32[2] {
+  ROOT %f = f32[2]{0} fusion(%x), kind=kCustom, calls=%all-reduce-scatter.1
+}"""
+    (found,) = Program(text).collectives()
+    assert (found.kind, found.num_bytes, found.group) == ("reduce-scatter", 8, 4)
+
+
 def test_a_gather_has_the_size_of_its_result():
     (found,) = Program(compiled(lambda x_BD: x_BD, (16, 24))).collectives()
     assert (found.kind, found.num_bytes) == ("all-gather", 16 * 24 * 4)
