@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.batch import PAD_ID
 from fnet_jax.core.config import ModelConfig
+from fnet_jax.core.pieces import PAD_ID
 from fnet_jax.nn import transforms
 from fnet_jax.nn.mixers import MIXERS, normal_init
 
