@@ -5,8 +5,8 @@ read the corpus and write the parts by their paths: both must be folders that al
 import no JAX.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import apache_beam as beam
 from apache_beam.metrics import Metrics
@@ -28,7 +28,7 @@ class MakePart(beam.DoFn):
         """Takes what all parts have in common."""
         self._job = job
 
-    def process(self, element: tuple[int, Shard]) -> Iterator[int]:
+    def process(self, element: tuple[int, Any]) -> Iterator[int]:  # Beam cannot check the protocol Shard
         """See `parts.make_part`; the runner's page shows how many records have been read."""
         index, shard = element
         records, seen = Metrics.counter("fnet_jax", "records"), 0
@@ -58,7 +58,7 @@ def prepare_with_beam(
     Raises:
         UserError: as `prepare.prepare_shard`, or if Beam does not know an option or the runner.
     """
-    pipeline_options = parse_options(runner, options)
+    pipeline = make_pipeline(runner, options)
     prepare.require_tokenizer(data)
     if dataset.exists(directory):
         return prepare.check_existing(data, max_seq_length, directory)
@@ -71,27 +71,28 @@ def prepare_with_beam(
             missing = missing_parts(job, plan)
             check_space(plan, missing)
             if missing:
-                run_pipeline(job, [(index, plan.source.shards[index]) for index in missing], pipeline_options)
+                run_pipeline(pipeline, job, [(index, plan.source.shards[index]) for index in missing])
     return prepare.merge(data, max_seq_length, directory)
 
 
-def parse_options(runner: str, options: Sequence[str]) -> PipelineOptions:
-    """Beam's options.
+def make_pipeline(runner: str, options: Sequence[str]) -> beam.Pipeline:
+    """An empty pipeline.
 
     Raises:
-        UserError: if there are some that Beam does not know.
+        UserError: if Beam does not know the runner or an option, or lacks what the runner needs.
     """
     parsed = PipelineOptions([f"--runner={runner}", *options])
-    known = parsed.get_all_options()
-    everything = parsed.get_all_options(retain_unknown_options=True)
-    unknown = sorted(set(everything) - set(known))
+    unknown = set(parsed.get_all_options(retain_unknown_options=True)) - set(parsed.get_all_options())
     if unknown:
-        raise UserError(f"--{unknown[0]} is no pipeline option that Apache Beam knows")
-    return parsed
+        raise UserError(f"--{min(unknown)} is no pipeline option that Apache Beam knows")
+    try:
+        return beam.Pipeline(runner, parsed)
+    except (ValueError, ImportError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"--runner={runner} cannot be used ({reason})") from error
 
 
-def run_pipeline(job: Job, elements: Sequence[tuple[int, Shard]], options: PipelineOptions) -> None:
+def run_pipeline(pipeline: beam.Pipeline, job: Job, elements: Sequence[tuple[int, Shard]]) -> None:
     """Makes parts and waits until all are there."""
-    logging.getLogger("apache_beam").setLevel(logging.WARNING)
-    with beam.Pipeline(options=options) as pipeline:
+    with pipeline:
         _ = pipeline | "Parts" >> beam.Create(elements) | "MakePart" >> beam.ParDo(MakePart(job))
