@@ -75,9 +75,8 @@ def _with_beam(config: Config, directory: str, options: Sequence[str]) -> Datase
     )
 
 
-def _prepare_shard(config: Config, directory: str) -> str:
+def _prepare_shard(config: Config, directory: str, shard: int, num_shards: int) -> str:
     """Makes a share of the parts; returns what comes next."""
-    shard, num_shards = parse_shard(flags.FLAGS.shard)
     missing = prepare.prepare_shard(
         config.data, config.model.max_seq_length, directory, shard, num_shards, flags.FLAGS.num_processes
     )
@@ -90,11 +89,12 @@ def main(argv: Sequence[str]) -> None:
     """Prepares what the flags say and prints what came out."""
     flag, options = flags.FLAGS, argv[1:]
     _check_flags(options)
+    share = parse_shard(flag.shard) if flag.shard else None
     config = cli.config()
     directory = prepare.dataset_dir(config.data, cli.workdir())
     started = time.monotonic()
-    if flag.shard:
-        next_step = _prepare_shard(config, directory)
+    if share:
+        next_step = _prepare_shard(config, directory, *share)
         print(f"--shard={flag.shard} is done in {time.monotonic() - started:.0f} s. {next_step}")
         return
     length = config.model.max_seq_length

@@ -221,3 +221,17 @@ def test_object_stores_are_refused_by_name(mixed, tmp_path):
             prepare.dataset_dir(data, "gs://bucket")
     with pytest.raises(UserError, match=r"gs://bucket/.*mount the object store"):
         run(dataclasses.replace(mixed, corpus="gs://bucket/*.jsonl"), tmp_path)
+
+
+def test_that_beam_is_missing_is_said(tmp_path):
+    """In the name of the package that a person is to install."""
+    program = (
+        "import sys; sys.modules['apache_beam'] = None; import runpy; "
+        "runpy.run_module('fnet_jax.tools.prepare', run_name='__main__', alter_sys=True)"
+    )
+    flags = ("--config=configs/pretrain.py:size=tiny", f"--workdir={tmp_path}", "--runner=DirectRunner")
+    done = subprocess.run(
+        [sys.executable, "-c", program, *flags], cwd=REPOSITORY, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert 'pip install "fnet_jax[beam]"' in done.stderr and len(done.stderr.splitlines()) == 1
