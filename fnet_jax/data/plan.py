@@ -97,7 +97,12 @@ def lock(directory: str, shared: bool = False) -> Iterator[None]:
     A lock of the kernel vanishes with its process.
     """
     with open(os.path.join(directory, ".lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        try:
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"Waiting for another process that prepares {directory}", file=sys.stderr, flush=True)
+            fcntl.flock(file, kind)
         yield
 
 

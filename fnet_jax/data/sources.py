@@ -57,6 +57,11 @@ def open_source(corpus: str, text_field: str = "text") -> Source:
     Raises:
         UserError: if nothing is there.
     """
+    if "://" in corpus:
+        raise UserError(
+            f"data.corpus={corpus!r} is no file or folder; mount the object store and give the folder where "
+            "it is mounted, or copy the files"
+        )
     shards: list[Shard]
     if corpus == "pydocs":
         shards = [PydocsShard(library) for library in pydocs.LIBRARIES]
@@ -73,11 +78,6 @@ def open_source(corpus: str, text_field: str = "text") -> Source:
 
 def _find_files(corpus: str) -> list[Path]:
     """The files of a path, folder or glob, sorted by their place."""
-    if "://" in corpus:
-        raise UserError(
-            f"data.corpus={corpus!r} is no file or folder; mount the object store and give the folder where "
-            "it is mounted, or copy the files"
-        )
     place = os.path.expanduser(corpus)
     if os.path.isfile(place):
         return [Path(place)]

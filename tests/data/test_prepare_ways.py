@@ -8,6 +8,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 
 import pyarrow
 import pyarrow.parquet
@@ -191,21 +192,36 @@ def test_shards_do_not_train_a_tokenizer(mixed, tmp_path):
 def test_a_killed_shard_is_made_again_and_nothing_else_is_touched(mixed, whole, tmp_path):
     directory = tmp_path / "data"
     make_shard(mixed, directory, 0, 2)
-    before = {path: path.stat().st_mtime_ns for path in directory.iterdir() if path.suffix != ".json"}
-    arguments = (mixed, MAX_SEQ_LENGTH, str(directory), 1, 2)
-    (tmp_path / "args").write_bytes(pickle.dumps(arguments))
+    (tmp_path / "args").write_bytes(pickle.dumps((mixed, MAX_SEQ_LENGTH, str(directory), 1, 2)))
     command = [sys.executable, "-m", "tests.data.killed_prepare", str(tmp_path / "args"), str(SHARD_BYTES)]
     with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as process:
-        process.stdout.readline()  # one part is done, another one half
+        half = int(process.stdout.readline())
         process.send_signal(signal.SIGKILL)
         process.wait()
+    (directory / f".tmp-train-{half:05}-x").write_bytes(b"half a file")
+    done = {path.name[-18:-13]: path.stat().st_mtime_ns for path in directory.glob("*.array_record")}
+    assert f"{half:05}" in done and not (directory / f"{half:05}.part").exists()
+    assert [(directory / f"{index:05}.part").exists() for index in (1, 3)] == [True, half != 3]
+    del done[f"{half:05}"]
+
     with pytest.raises(UserError, match="run again --shard=1/2"):
         merge(mixed, directory)
     assert make_shard(mixed, directory, 1, 2) == []
     merge(mixed, directory)
     assert contents(directory) == whole
-    left = {path: path.stat().st_mtime_ns for path in before if path.suffix == ".array_record"}
-    assert left == {path: time for path, time in before.items() if path.suffix == ".array_record"}
+    after = {path.name[-18:-13]: path.stat().st_mtime_ns for path in directory.glob("*.array_record")}
+    assert {name: after[name] for name in done} == done
+
+
+def test_whoever_waits_for_another_process_says_so(mixed, tmp_path, capfd):
+    with plan.lock(str(tmp_path), shared=True):
+        waiting = threading.Thread(target=lambda: run(mixed, tmp_path))
+        waiting.start()
+        while "Waiting for another process that prepares" not in capfd.readouterr().err:
+            assert waiting.is_alive()
+        assert not list(tmp_path.glob("*.part"))
+    waiting.join()
+    assert dataset.exists(str(tmp_path))
 
 
 def test_too_little_space_is_said_before_anything_is_made(mixed, tmp_path, monkeypatch):
