@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import Batch, BatchSpec
-from fnet_jax.core.config import Config, check_devices
+from fnet_jax.core.config import Config, check_mesh
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
 from fnet_jax.data.pipeline import iterate
@@ -121,8 +121,8 @@ def set_up(config: Config, workdir: str, training: bool = True) -> Run:
     Raises:
         UserError: whatever does not fit, before any device work.
     """
-    mesh = create_mesh(config.mesh.data)
-    check_devices(config, mesh.size, training)
+    mesh = create_mesh(**dataclasses.asdict(config.mesh))
+    check_mesh(config, mesh.shape, training)
     dataset = open_dataset(config, workdir)
     return make_run(_resolve(config, dataset, training), mesh, dataset)
 

@@ -86,6 +86,8 @@ def test_runs():
         ({"num_attention_layers": 1}, "tpu", "1 layer of fourier (dft), 1 layer of attention"),
         ({"fourier_impl": "split"}, "cpu", "2 layers of fourier (split)"),
         ({"mixer": "dct"}, "cpu", "2 layers of dct"),
+        ({"mixer": "attention", "attention_impl": "cudnn"}, "gpu", "2 layers of attention (cudnn)"),
+        ({"mixer": "attention", "attention_impl": "cudnn"}, "cpu", "2 layers of attention (xla)"),
     ],
 )
 def test_description_says_how_fourier_is_computed(values, platform, text):

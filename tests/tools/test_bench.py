@@ -205,6 +205,12 @@ def test_names():
         "dct",
     ]
     assert bench_model.names(["fourier", "linear"], ["auto", "dft"]) == ["fourier", "fourier/dft", "linear"]
+    assert bench_model.names(["fourier", "attention"], ["auto", "xla", "cudnn"]) == [
+        "fourier",
+        "attention",
+        "attention/xla",
+        "attention/cudnn",
+    ]
 
 
 def test_a_missing_peer_is_told_once(tmp_path, monkeypatch, capsys):
