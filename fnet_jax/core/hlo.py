@@ -83,6 +83,7 @@ class Collective:
         shapes: of its results on one device.
         executions: per run of the program: times the trip counts of the loops around it.
         in_loop: whether any loop is around it.
+        group: devices that take part together; 0 where the program does not say, which means all.
         origin: the operation of the model that it belongs to.
     """
 
@@ -90,6 +91,7 @@ class Collective:
     shapes: tuple[Shape, ...]
     executions: int
     in_loop: bool
+    group: int
     origin: str
 
     @property
@@ -211,7 +213,14 @@ class Program:
                 origin = re.search(r'op_name="([^"]*)"', instruction.attributes)
                 shapes = self._results(name, instruction)
                 found.append(
-                    Collective(kind, shapes, times, name in self.looped, origin[1] if origin else "")
+                    Collective(
+                        kind=kind,
+                        shapes=shapes,
+                        executions=times,
+                        in_loop=name in self.looped,
+                        group=_group(instruction.attributes),
+                        origin=origin[1] if origin else "",
+                    )
                 )
         return found
 
@@ -227,6 +236,25 @@ def collective_kinds(text: str) -> set[str]:
     """The kinds of communication in a program's text."""
     opcodes = {x.opcode for computation in Program(text).computations.values() for x in computation.values()}
     return {opcode.removesuffix("-start") for opcode in opcodes} & set(COLLECTIVES)
+
+
+def _group(attributes: str) -> int:
+    """Size of a group of devices; 0 where it is not said. A permutation has pairs.
+
+    They are written [groups,size]<=[…], {{0,1},{2,3}}, or mesh['a'=2,'b'=4] {'b'}: devices along b. A part
+    of an axis is 'b':(1)2, the size standing last.
+    """
+    if "source_target_pairs" in attributes:
+        return 2
+    if match := re.search(r"replica_groups=\[\d+,(\d+)\]", attributes):
+        return int(match[1])
+    if match := re.search(r"replica_groups=\{\{([\d,]+)\}", attributes):
+        return len(match[1].split(","))
+    if match := re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", attributes):
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
+        along = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", match[2])
+        return math.prod(int(part or sizes[axis]) for axis, part in along)
+    return 0
 
 
 def _instruction(name: str, text: str, is_root: bool) -> Instruction:

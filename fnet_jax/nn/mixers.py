@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from fnet_jax.core.config import AttentionImpl, ModelConfig
-from fnet_jax.core.mesh import constrain, gathered
+from fnet_jax.core.mesh import gathered
 from fnet_jax.nn import transforms
 from fnet_jax.nn.layers import dense, normal_init
-from fnet_jax.nn.parallel import with_all_positions
+from fnet_jax.nn.parallel import divide_heads, divide_positions, with_all_positions
 
 
 class Fourier(nn.Module):
@@ -128,7 +128,7 @@ class Attention(nn.Module):
         def project(name: str) -> jax.Array:
             """Letter X: width of a head, D/H. All positions of a head are on one device."""
             y_BLHX = layer(("embed", "heads", None), (heads, width // heads), name=name)(x_BLD)
-            return constrain(y_BLHX, "batch", None, "whole_heads", None)
+            return divide_heads(y_BLHX)
 
         q_BLHX, k_BLHX, v_BLHX = (project(name) for name in ("query", "key", "value"))
         mask_B11L = padding_mask_BL[:, None, None, :]
@@ -138,8 +138,8 @@ class Attention(nn.Module):
             y_BLHX = dropout_attention(
                 q_BLHX, k_BLHX, v_BLHX, mask_B11L, nn.Dropout(rate, deterministic=False)
             )
-        y_BLHX = constrain(y_BLHX, "batch", "length", "heads", None)
-        return layer(("heads", None, "embed"), width, axis=(-2, -1), name="out")(y_BLHX)
+        out = layer(("heads", None, "embed"), width, axis=(-2, -1), name="out")
+        return out(divide_positions(y_BLHX))
 
 
 class FfOnly(nn.Module):

@@ -6,12 +6,13 @@ The axes are those of `core/mesh.py`; without a mesh, or with one device along t
 plain functions.
 """
 
+import functools
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.mesh import AXES, axis_size, parts, spec
+from fnet_jax.core.mesh import AXES, Logical, axis_size, constrain, parts, spec
 
 
 def per_device(fn: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
@@ -56,6 +57,33 @@ def with_all_positions(fn: Callable[..., jax.Array], x: jax.Array, *shared: jax.
     divided = spec(_batch(x), "length", *(None,) * (x.ndim - 2))
     in_specs = (divided, *(spec() for _ in shared))
     return jax.shard_map(on_device, in_specs=in_specs, out_specs=divided)(x, *shared)
+
+
+def divide_heads(x_BLHX: jax.Array) -> jax.Array:
+    """From a part of the positions of each head to all positions of some heads, by an all-to-all.
+
+    H must divide by the parts of L, within each part of H. `divide_positions` is the way back.
+    """
+    return _exchange(x_BLHX, ("length", "heads"), (None, "whole_heads"), split_axis=2, concat_axis=1)
+
+
+def divide_positions(x_BLHX: jax.Array) -> jax.Array:
+    """The inverse of `divide_heads`."""
+    return _exchange(x_BLHX, (None, "whole_heads"), ("length", "heads"), split_axis=1, concat_axis=2)
+
+
+def _exchange(
+    x_BLHX: jax.Array, before: Logical, after: Logical, split_axis: int, concat_axis: int
+) -> jax.Array:
+    batch = _batch(x_BLHX)
+    if parts("length") == 1:
+        return constrain(x_BLHX, batch, *after, None)
+    (axis,) = AXES.length
+    exchange = functools.partial(
+        jax.lax.all_to_all, axis_name=axis, split_axis=split_axis, concat_axis=concat_axis, tiled=True
+    )
+    in_specs, out_specs = (spec(batch, *logical, None) for logical in (before, after))
+    return jax.shard_map(exchange, in_specs=in_specs, out_specs=out_specs)(x_BLHX)
 
 
 def take_positions(x_BLD: jax.Array, positions_BP: jax.Array) -> jax.Array:

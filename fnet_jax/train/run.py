@@ -53,7 +53,9 @@ class Run:
             self.config.seed,
             self.config.train.gradient_accum_steps,
         )
-        return jax.jit(step, donate_argnums=0)
+        # Each array comes back where it was, so that the compiled step can be called again.
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(self.mesh)))
 
     def eval_step(self) -> jax.stages.Wrapped:
         """The jitted evaluation step; its results are on every device, so that each host can read them."""
