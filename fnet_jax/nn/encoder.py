@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.batch import PAD_ID
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.mesh import constrain, gathered
+from fnet_jax.core.pieces import PAD_ID
 from fnet_jax.nn import transforms
 from fnet_jax.nn.layers import LayerNorm, dense, lean, normal_init
 from fnet_jax.nn.mixers import MIXERS

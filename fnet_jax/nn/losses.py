@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.batch import MASK_ID, Batch
+from fnet_jax.core.batch import Batch
+from fnet_jax.core.pieces import MASK_ID
 from fnet_jax.nn.heads import PretrainLogits
 
 # f32 scalars: sum of a quantity, sum of its weights.

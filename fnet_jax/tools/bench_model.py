@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnet_jax.core import config as config_lib
-from fnet_jax.core.batch import NUM_SPECIAL_IDS, BatchSpec
+from fnet_jax.core.batch import BatchSpec
 from fnet_jax.core.config import AttentionImpl, Config, ModelConfig
 from fnet_jax.core.mesh import batch_sharding
+from fnet_jax.core.pieces import NUM_SPECIAL_IDS
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import SequenceModel
 from fnet_jax.tools import bench_jax, bench_torch

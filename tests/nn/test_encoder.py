@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnet_jax.core.batch import PAD_ID
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.mesh import path_str
+from fnet_jax.core.pieces import PAD_ID
 from fnet_jax.nn.encoder import Block, Embedder, Encoder, LayerNorm, describe_layers, layer_mixers, layer_runs
 from tests.nn import reference
 
