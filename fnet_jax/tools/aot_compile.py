@@ -5,7 +5,7 @@ import difflib
 import importlib.util
 import re
 import time
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import jax
 from jax.experimental import topologies
@@ -52,11 +52,12 @@ class Compiled:
     seconds: float
 
 
-def topology_devices(name: str) -> list[jax.Device]:
-    """The devices of a TPU slice as libtpu describes it; none need exist.
+def topology_devices(name: str, slices: int = 1) -> list[jax.Device]:
+    """The devices of TPU slices as libtpu describes them; none need exist.
 
     Args:
-        name: such as "v5e:4x4".
+        name: of one slice, such as "v5e:4x4".
+        slices: how many such slices.
 
     Raises:
         UserError: if libtpu is missing or does not know the name.
@@ -64,7 +65,9 @@ def topology_devices(name: str) -> list[jax.Device]:
     if importlib.util.find_spec("libtpu") is None:
         raise UserError('compiling for TPUs needs libtpu (Linux, x86-64); pip install "fnet_jax[tpu]"')
     # The two cores of a v4 chip work as one device, as on the machine; libtpu's description splits them.
-    options = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
+    options: dict[str, Any] = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
+    if slices > 1:
+        options["num_slices"] = slices
     try:
         return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices)
     except Exception as error:
