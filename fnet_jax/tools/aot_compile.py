@@ -13,7 +13,7 @@ from jax.experimental import topologies
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.config import Config, check_mesh
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import MESH_AXES, create_mesh
+from fnet_jax.core.mesh import MESH_AXES, mesh_of
 from fnet_jax.data.tasks import TASKS
 from fnet_jax.train.datasets import Dataset
 from fnet_jax.train.run import Run, make_run
@@ -131,7 +131,7 @@ def make_abstract_run(config: Config, devices: list[jax.Device], step: Step) -> 
     Raises:
         UserError: if the mesh or the batch does not fit the devices.
     """
-    mesh = create_mesh(**dataclasses.asdict(config.mesh), devices=devices)
+    mesh = mesh_of(config.mesh, devices)
     check_mesh(config, mesh.shape, training=step == "train")
     return make_run(config, mesh, cast(Dataset, None))  # nothing that is compiled asks the data
 

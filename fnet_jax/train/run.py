@@ -13,7 +13,7 @@ from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import Batch, BatchSpec
 from fnet_jax.core.config import Config, check_mesh
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
+from fnet_jax.core.mesh import batch_sharding, mesh_of, replicated
 from fnet_jax.data.pipeline import iterate
 from fnet_jax.train.datasets import Dataset, open_dataset
 from fnet_jax.train.objective import Objective, make_objective
@@ -123,7 +123,7 @@ def set_up(config: Config, workdir: str, training: bool = True) -> Run:
     Raises:
         UserError: whatever does not fit, before any device work.
     """
-    mesh = create_mesh(**dataclasses.asdict(config.mesh))
+    mesh = mesh_of(config.mesh)
     check_mesh(config, mesh.shape, training)
     dataset = open_dataset(config, workdir)
     return make_run(_resolve(config, dataset, training), mesh, dataset)
