@@ -3,14 +3,17 @@
 import dataclasses
 import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from fnet_jax.core import config as config_lib
+from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch, BatchSpec
 from fnet_jax.core.config import Config, check_devices
 from fnet_jax.core.errors import UserError
@@ -127,6 +130,8 @@ def set_up(config: Config, workdir: str, training: bool = True) -> Run:
     mesh = create_mesh(config.mesh.data)
     check_devices(config, mesh.size, training)
     dataset = open_dataset(config, workdir)
+    if hosts.count() > 1:
+        hosts.require_same(dataset.fingerprint())
     return make_run(_resolve(config, dataset, training), mesh, dataset)
 
 
@@ -204,7 +209,7 @@ def put_batches(batches: Iterable[Batch], sharding: jax.sharding.Sharding, ahead
     """
 
     def put(name: str, value: Any) -> Any:
-        return value if name == EXAMPLE_IDS else jax.make_array_from_process_local_data(sharding, value)
+        return value if name == EXAMPLE_IDS else put_rows(value, sharding)
 
     queue: list[Batch] = []
     for batch in batches:
@@ -214,19 +219,29 @@ def put_batches(batches: Iterable[Batch], sharding: jax.sharding.Sharding, ahead
     yield from queue
 
 
+def put_rows(rows: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """The global array whose first dimension is made of the rows that each process gives."""
+    # With several processes JAX does not count this as the explicit transfer that it is.
+    with jax.transfer_guard_host_to_device("allow"):
+        return jax.make_array_from_process_local_data(sharding, rows)
+
+
 def check_workdir(workdir: str) -> None:
     """Makes the workdir.
 
     Raises:
-        UserError: if it cannot be written.
+        UserError: if it cannot be written, or the hosts do not share it.
     """
     try:
         os.makedirs(workdir, exist_ok=True)
-        probe = os.path.join(workdir, ".write_probe")
-        with open(probe, "w", encoding="utf-8"):
+        with tempfile.NamedTemporaryFile(dir=workdir):
             pass
-        os.remove(probe)
     except OSError as error:
         raise UserError(
             f"--workdir={workdir} cannot be written ({error.strerror}); name another folder"
         ) from error
+    if blind := hosts.blind(workdir):
+        raise UserError(
+            f"--workdir={workdir} is not one folder for all hosts: process {blind[0]} does not see what "
+            "process 0 writes there; name a folder on a file system that all hosts share"
+        )
