@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 from tests.conftest import REPOSITORY
 
-TIMEOUT_S = 240
+TIMEOUT_S = 500
+FAST_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def free_port() -> int:
@@ -22,21 +23,21 @@ def free_port() -> int:
 class Group:
     """Some processes of one program, number 0 first; each writes into a file of its own."""
 
-    def __init__(self, folder, args, count, devices=1, extra=None):
-        """Starts `args` so many times; `extra` gives flags to some of them, by number."""
+    def __init__(self, folder, args, count, devices=1, missing=0):
+        """Starts `args` as processes of a program of `count`; the last `missing` ones never come."""
         port = free_port()
-        self.outputs = [folder / f"{port}-{number}.txt" for number in range(count)]
+        self.outputs = [folder / f"{port}-{number}.txt" for number in range(count - missing)]
         self.processes = []
         for number, output in enumerate(self.outputs):
             flags = [
                 f"--coordinator_address=127.0.0.1:{port}",
                 f"--num_processes={count}",
                 f"--process_id={number}",
-                *(extra or {}).get(number, []),
+                "--heartbeat_timeout_s=1000",
             ]
             environment = {
                 **os.environ,
-                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+                "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {FAST_COMPILE}",
                 "PYTHONUNBUFFERED": "1",
             }
             with open(output, "w") as file:
@@ -68,6 +69,10 @@ class Group:
             return [p.wait(max(0.1, deadline - time.monotonic())) for p in self.processes]
         except subprocess.TimeoutExpired:
             raise AssertionError(f"no end\n{self.all_text()}") from None
+
+    def texts(self) -> list[str]:
+        """What each process has printed."""
+        return [self.text(number) for number in range(len(self.outputs))]
 
     def all_text(self) -> str:
         return "\n".join(f"--- process {i}\n{self.text(i)}" for i in range(len(self.outputs)))

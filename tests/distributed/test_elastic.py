@@ -1,4 +1,4 @@
-"""One run on four, two, one and four processes, stopped and killed in between: nothing lost, nothing twice."""
+"""One run on four, two, one and four processes, stopped and killed in between."""
 
 import os
 import signal
@@ -11,12 +11,12 @@ from fnet_jax.train.writers import read_jsonl
 from tests.conftest import command, run
 from tests.distributed.processes import group
 
-STEPS = 120
-LONG = {
-    "train.num_train_steps": STEPS, "train.save_checkpoints_steps": 10, "train.max_to_keep": 100,
-    "train.eval_frequency": 0, "optim.num_warmup_steps": 10, "optim.learning_rate": 1e-3,
-    "model.dropout_rate": 0.0, "log.example_ids": True,
+KEYS = {
+    "model.num_layers": 1, "train.save_checkpoints_steps": 2, "train.max_to_keep": 100,
+    "train.eval_frequency": 0, "train.max_num_eval_steps": 1, "optim.num_warmup_steps": 2,
+    "optim.schedule": "constant", "optim.learning_rate": 1e-3, "log.example_ids": True,
 }  # fmt: skip
+ENDLESS = 1_000_000
 
 
 class Story:
@@ -25,43 +25,38 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(overrides, tmp_path_factory):
-    """The uninterrupted run on one process, and the same run with everything happening to it."""
+    """The run with everything happening to it, and an undisturbed one of as many steps on one process."""
     folder = tmp_path_factory.mktemp("elastic")
-    whole, broken = str(folder / "whole"), str(folder / "broken")
-    keys = {**overrides, **LONG}
     story = Story()
-    story.whole, story.broken = whole, broken
+    story.whole, story.broken = str(folder / "whole"), str(folder / "broken")
 
-    result = run(*command("train.py", keys, f"--workdir={whole}"))
-    assert result.returncode == 0, result.stderr
-
-    args = command("train.py", keys, f"--workdir={broken}")[1:]
+    def args(workdir: str, steps: int) -> list[str]:
+        keys = {**overrides, **KEYS, "train.num_train_steps": steps}
+        return command("train.py", keys, f"--workdir={workdir}")[1:]
 
     def saved() -> int:
         """Step of the newest complete checkpoint; only those have a number alone for a name."""
-        folder = os.path.join(broken, "checkpoints")
-        names = os.listdir(folder) if os.path.isdir(folder) else []
+        checkpoints = os.path.join(story.broken, "checkpoints")
+        names = os.listdir(checkpoints) if os.path.isdir(checkpoints) else []
         return max((int(name) for name in names if name.isdigit()), default=0)
 
-    with group(folder, args, 4) as four:
-        four.wait_for(lambda: saved() >= 10, "checkpoint of step 10")
+    with group(folder, args(story.broken, ENDLESS), 4) as four:
+        four.wait_for(lambda: saved() >= 2, "checkpoint of step 2")
         four.processes[2].send_signal(signal.SIGTERM)
-        story.stopped_codes = four.codes()
-        story.stopped_texts = [four.text(number) for number in range(4)]
+        story.stopped_codes, story.stopped_texts = four.codes(), four.texts()
         story.stopped_at = saved()
-    with group(folder, args, 2, devices=2) as two:
-        two.wait_for(lambda: saved() >= story.stopped_at + 10, "later checkpoint")
+    with group(folder, args(story.broken, ENDLESS), 2, devices=2) as two:
+        two.wait_for(lambda: saved() > story.stopped_at, "later checkpoint")
         two.processes[1].kill()
-        story.killed_codes = two.codes()
-        story.killed_texts = [two.text(number) for number in range(2)]
+        story.killed_codes, story.killed_texts = two.codes(), two.texts()
         story.killed_at = saved()
-    with group(folder, args, 1) as one:
-        one.wait_for(lambda: saved() >= story.killed_at + 10, "later checkpoint")
-        one.processes[0].terminate()
-        story.one_codes = one.codes()
-    with group(folder, args, 4) as four:
-        story.last_codes = four.codes()
-        story.last_texts = [four.text(number) for number in range(4)]
+    story.alone_until, story.steps = story.killed_at + 3, story.killed_at + 6
+    alone = run("python", *args(story.broken, story.alone_until))
+    assert alone.returncode == 0, alone.stderr
+    with group(folder, args(story.broken, story.steps), 4) as four:
+        story.last_codes, story.last_texts = four.codes(), four.texts()
+    whole = run("python", *args(story.whole, story.steps))
+    assert whole.returncode == 0, whole.stderr
     return story
 
 
@@ -71,7 +66,7 @@ def losses(workdir):
 
 def test_a_signal_to_one_process_stops_all_at_the_same_step(story):
     assert story.stopped_codes == [143] * 4, story.stopped_texts
-    assert f"stopped at step {story.stopped_at} of {STEPS}, saved" in story.stopped_texts[0]
+    assert f"stopped at step {story.stopped_at} of {ENDLESS}, saved" in story.stopped_texts[0]
     assert "SIGTERM" in story.stopped_texts[2]
 
 
@@ -84,20 +79,29 @@ def test_when_one_process_is_killed_the_other_ends_with_a_sentence(story):
 
 
 def test_the_run_goes_on_on_any_number_of_processes(story):
-    assert story.one_codes == [143]
     assert story.last_codes == [0] * 4, story.last_texts
-    assert 10 <= story.stopped_at < story.killed_at < STEPS
+    assert 2 <= story.stopped_at < story.killed_at
+    assert f"resume: {story.broken}/checkpoints/{story.alone_until}" in story.last_texts[0]
 
 
 def test_no_example_is_lost_and_none_comes_twice(story):
     ids = example_ids.read(story.broken)
     assert ids == example_ids.read(story.whole)
-    assert sorted(ids) == list(range(1, STEPS + 1))
+    assert sorted(ids) == list(range(1, story.steps + 1))
+
+
+def test_each_process_reads_its_share_alone(story):
+    """The last steps were taken by four processes, a quarter of the 16 rows each."""
+    folder = os.path.join(story.broken, "example_ids")
+    for name in os.listdir(folder):
+        with open(os.path.join(folder, name)) as file:
+            last = file.readlines()[-1]
+        assert last.count(",") == 2 + 3, last
 
 
 def test_losses_are_those_of_the_run_on_one_process(story):
     one, many = losses(story.whole), losses(story.broken)
-    assert list(one) == list(many) == list(range(1, STEPS + 1))
+    assert list(one) == list(many) == list(range(1, story.steps + 1))
     np.testing.assert_allclose(list(many.values()), list(one.values()), rtol=1e-4)
 
 
