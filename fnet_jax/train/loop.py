@@ -62,9 +62,13 @@ def train(config: Config, workdir: str) -> int:
     checkpointer = Checkpointer(workdir, config.train.max_to_keep)
     try:
         with jax.set_mesh(run.mesh):
-            return _train(run, workdir, checkpointer)
-    finally:
-        checkpointer.close()
+            code = _train(run, workdir, checkpointer)
+    except BaseException:
+        if hosts.count() == 1:  # with several, a save under way may wait for one that is gone
+            checkpointer.close()
+        raise
+    checkpointer.close()
+    return code
 
 
 def _train(run: Run, workdir: str, checkpointer: Checkpointer) -> int:
