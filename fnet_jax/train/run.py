@@ -3,18 +3,22 @@
 import dataclasses
 import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from fnet_jax.core import config as config_lib
+from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch, BatchSpec
 from fnet_jax.core.config import Config, check_mesh
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import batch_sharding, mesh_of, replicated
-from fnet_jax.data.pipeline import iterate
+from fnet_jax.core.mesh import batch_rows, batch_sharding, create_mesh, mesh_of, replicated
+from fnet_jax.data.pipeline import EXAMPLE_IDS, WithExampleIds, iterate
 from fnet_jax.train.datasets import Dataset, open_dataset
 from fnet_jax.train.objective import Objective, make_objective
 from fnet_jax.train.optim import check_rules, make_optimizer, make_schedule, parse_rules
@@ -80,10 +84,11 @@ class Run:
         batches = self.dataset.batches(
             split,
             batch_size=batch_size,
-            host_index=jax.process_index(),
-            host_count=jax.process_count(),
+            rows=batch_rows(self.mesh, batch_size),
         )
         if split == "train":
+            if self.config.log.example_ids:
+                batches = WithExampleIds(batches)
             stop = train.num_train_steps
             examples = (stop - start_step) * batch_size
         else:
@@ -123,10 +128,23 @@ def set_up(config: Config, workdir: str, training: bool = True) -> Run:
     Raises:
         UserError: whatever does not fit, before any device work.
     """
-    mesh = mesh_of(config.mesh)
+    mesh = _mesh(config, training)
     check_mesh(config, mesh.shape, training)
     dataset = open_dataset(config, workdir)
+    if hosts.count() > 1:
+        hosts.require_same(dataset.fingerprint())
     return make_run(_resolve(config, dataset, training), mesh, dataset)
+
+
+def _mesh(config: Config, training: bool) -> Mesh:
+    """That of the config; whoever only reads a run takes the devices that there are, be they fewer."""
+    try:
+        return mesh_of(config.mesh)
+    except UserError as error:
+        if training:
+            raise
+        hosts.say(f"note: {error}; all devices here share the batch")
+        return create_mesh()
 
 
 def make_run(config: Config, mesh: Mesh, dataset: Dataset) -> Run:
@@ -199,31 +217,43 @@ def _count_steps(config: Config, num_examples: int) -> Config:
 def put_batches(batches: Iterable[Batch], sharding: jax.sharding.Sharding, ahead: int) -> Iterator[Batch]:
     """Moves host batches to the devices, `ahead` of them before they are asked for.
 
-    Each process gives its own rows; together they are the global batch.
+    Each process gives its own rows; together they are the global batch. `EXAMPLE_IDS` stay on the host.
     """
+
+    def put(name: str, value: Any) -> Any:
+        return value if name == EXAMPLE_IDS else put_rows(value, sharding)
+
     queue: list[Batch] = []
     for batch in batches:
-        queue.append(
-            {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
-        )
+        queue.append({name: put(name, value) for name, value in batch.items()})
         if len(queue) > ahead:
             yield queue.pop(0)
     yield from queue
+
+
+def put_rows(rows: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
+    """The global array whose first dimension is made of the rows that each process gives."""
+    # With several processes JAX does not count this as the explicit transfer that it is.
+    with jax.transfer_guard_host_to_device("allow"):
+        return jax.make_array_from_process_local_data(sharding, rows)
 
 
 def check_workdir(workdir: str) -> None:
     """Makes the workdir.
 
     Raises:
-        UserError: if it cannot be written.
+        UserError: if it cannot be written, or the hosts do not share it.
     """
     try:
         os.makedirs(workdir, exist_ok=True)
-        probe = os.path.join(workdir, ".write_probe")
-        with open(probe, "w", encoding="utf-8"):
+        with tempfile.NamedTemporaryFile(dir=workdir):
             pass
-        os.remove(probe)
     except OSError as error:
         raise UserError(
             f"--workdir={workdir} cannot be written ({error.strerror}); name another folder"
         ) from error
+    if blind := hosts.blind(workdir):
+        raise UserError(
+            f"--workdir={workdir} is not one folder for all hosts: process {blind[0]} does not see what "
+            "process 0 writes there; name a folder on a file system that all hosts share"
+        )
