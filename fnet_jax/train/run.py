@@ -15,9 +15,9 @@ from jax.sharding import Mesh
 from fnet_jax.core import config as config_lib
 from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch, BatchSpec
-from fnet_jax.core.config import Config, check_devices
+from fnet_jax.core.config import Config, check_mesh
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
+from fnet_jax.core.mesh import batch_sharding, mesh_of, replicated
 from fnet_jax.data.pipeline import EXAMPLE_IDS, WithExampleIds, iterate
 from fnet_jax.train.datasets import Dataset, open_dataset
 from fnet_jax.train.objective import Objective, make_objective
@@ -57,7 +57,9 @@ class Run:
             self.config.seed,
             self.config.train.gradient_accum_steps,
         )
-        return jax.jit(step, donate_argnums=0)
+        # Each array comes back where it was, so that the compiled step can be called again.
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(self.mesh)))
 
     def eval_step(self) -> jax.stages.Wrapped:
         """The jitted evaluation step; its results are on every device, so that each host can read them."""
@@ -127,8 +129,8 @@ def set_up(config: Config, workdir: str, training: bool = True) -> Run:
     Raises:
         UserError: whatever does not fit, before any device work.
     """
-    mesh = create_mesh(config.mesh.data)
-    check_devices(config, mesh.size, training)
+    mesh = mesh_of(config.mesh)
+    check_mesh(config, mesh.shape, training)
     dataset = open_dataset(config, workdir)
     if hosts.count() > 1:
         hosts.require_same(dataset.fingerprint())
