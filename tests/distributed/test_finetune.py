@@ -26,7 +26,7 @@ def story(tmp_path_factory):
     workdir = str(folder / "run")
     keys = [f"--config.{key}={value}" for key, value in KEYS.items()]
     config = f"--config=configs/classify.py:smoke,data={folder}/things.csv"
-    with group(folder, ["train.py", config, *keys, f"--workdir={workdir}"], 2) as two:
+    with group(folder, ["train.py", config, *keys, f"--workdir={workdir}"], 2, devices=2) as two:
         assert two.codes() == [0, 0], two.all_text()
     with group(folder, ["eval.py", f"--workdir={workdir}"], 2) as two:
         assert two.codes() == [0, 0], two.all_text()
