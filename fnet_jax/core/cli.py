@@ -1,7 +1,8 @@
 """What every entry point shares: flags, exit codes, one line instead of a traceback.
 
 Exit codes: 0 done; 1 an error of the program or machine; 2 bad input, said in one line before any
-device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or SIGTERM, state saved.
+device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or SIGTERM, state saved
+(docs/faults.md).
 """
 
 import json
@@ -16,9 +17,10 @@ from ml_collections import config_flags
 
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.config import Config
-from fnet_jax.core.errors import UserError
+from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.workdir import CONFIG_FILE, adopt_model, saved_config
 
+EXIT_MACHINE_ERROR = 1
 EXIT_USER_ERROR = 2
 EXIT_DIVERGED = 3
 
@@ -31,7 +33,7 @@ def define_run_flags() -> None:
 
 
 def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -> None:
-    """Parses the flags, runs `main(argv)` and exits with its code; user errors become one line.
+    """Parses the flags, runs `main(argv)` and exits with its code; errors made for people are one line.
 
     Args:
         main: gets the program's name and what is left after the flags.
@@ -45,6 +47,8 @@ def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -
             return main(argv)
         except UserError as error:
             _die(str(error))
+        except MachineError as error:
+            _die(str(error), EXIT_MACHINE_ERROR)
 
     app.run(guarded, flags_parser=_parse_flags)
 
@@ -140,6 +144,6 @@ def _require(holds: bool, message: str) -> None:
         raise UserError(message)
 
 
-def _die(message: str) -> NoReturn:
+def _die(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(EXIT_USER_ERROR)
+    sys.exit(code)

@@ -14,10 +14,11 @@ from fnet_jax.core.config import Config, Task
 from fnet_jax.core.errors import UserError
 from fnet_jax.data.tasks import TASKS
 from fnet_jax.train import predictions
-from fnet_jax.train.checkpoint import Checkpointer, resolve
+from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.confusion import draw_confusion
 from fnet_jax.train.datasets import LabelledDataset
 from fnet_jax.train.metrics import HostSums, Variables, compute, merge, to_host
+from fnet_jax.train.resolve import resolve
 from fnet_jax.train.run import Run, set_up
 from fnet_jax.train.scores import predictions_of
 from fnet_jax.train.step import EvalStep

@@ -22,9 +22,10 @@ from fnet_jax.data.dataset import TOKENIZER_FILE
 from fnet_jax.nn.encoder import describe_layers, layer_mixers
 from fnet_jax.nn.heads import param_count
 from fnet_jax.train import perf
-from fnet_jax.train.checkpoint import Checkpointer, early_stop_step, resolve
+from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.evaluate import evaluate_split
 from fnet_jax.train.metrics import HostSums, Sums, compute, merge, to_host
+from fnet_jax.train.resolve import early_stop_step, resolve
 from fnet_jax.train.run import Run, check_workdir, set_up
 from fnet_jax.train.scores import better
 from fnet_jax.train.state import TrainState, create_state

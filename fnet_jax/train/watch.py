@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fnet_jax.core.config import Config
-from fnet_jax.train.checkpoint import Checkpointer, early_stop_step
+from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.evaluate import CheckpointEvaluator
+from fnet_jax.train.resolve import early_stop_step
 from fnet_jax.train.results import read_results
 
 
