@@ -23,6 +23,8 @@ from fnet_jax.data.tokenizer import load_tokenizer
 
 Split = Literal["train", "heldout"]
 
+EXAMPLE_IDS = "example_ids"  # of a batch on the host: i64[R], the numbers of its examples in their split
+
 _READ_AHEAD = 8  # batches
 _STREAMS = {"train": 0, "heldout": 1}  # their random numbers have nothing in common
 
@@ -36,6 +38,7 @@ class PretrainBatches:
 
     Attributes:
         num_examples: of the split, on all hosts together.
+        positions: which examples a batch consists of.
         vocab_size: V.
     """
 
@@ -78,7 +81,7 @@ class PretrainBatches:
         self.vocab_size = info.vocab_size
         self._data, self._split, self._seed = data, split, seed
         self._max_seq_length = max_seq_length
-        self._positions = Positions(
+        self.positions = Positions(
             self.num_examples, batch_size, seed, split == "train", host_index, host_count
         )
         self._dtype = info.dtype
@@ -89,12 +92,12 @@ class PretrainBatches:
 
     def __len__(self) -> int:
         """Batches of one epoch; the last one is not full, if B does not divide it."""
-        return len(self._positions)
+        return len(self.positions)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """This host's rows of batch number `step`, fields as in `core.batch.pretrain_spec`."""
-        epochs, places, numbers = self._positions.at(step)
-        num_rows, real = self._positions.num_rows, len(numbers)
+        epochs, places, numbers = self.positions.at(step)
+        num_rows, real = self.positions.num_rows, len(numbers)
         spec = pretrain_spec(num_rows, self._max_seq_length, self._data.max_predictions_per_seq)
         batch = {name: np.empty(field.shape, field.dtype) for name, field in spec.items()}
         segments = self._segments(numbers)
@@ -142,7 +145,13 @@ def _views(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 class Batches(Protocol):
-    """What gives a batch for its number: `PretrainBatches`, `features.LabelledBatches`."""
+    """What gives a batch for its number: `PretrainBatches`, `features.LabelledBatches`.
+
+    Attributes:
+        positions: which examples a batch consists of.
+    """
+
+    positions: Positions
 
     def __len__(self) -> int:
         """Batches of one epoch."""
@@ -151,6 +160,22 @@ class Batches(Protocol):
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """This host's rows of batch number `step`."""
         ...
+
+
+class WithExampleIds:
+    """Batches with one field more, `EXAMPLE_IDS`."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches, self.positions = batches, batches.positions
+
+    def __len__(self) -> int:
+        """Batches of one epoch."""
+        return len(self._batches)
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """See `Batches`."""
+        _, _, numbers = self.positions.at(step)
+        return {**self._batches[step], EXAMPLE_IDS: numbers}
 
 
 def iterate(

@@ -21,7 +21,7 @@ from fnet_jax.core.workdir import save_config, saved_config
 from fnet_jax.data.dataset import TOKENIZER_FILE
 from fnet_jax.nn.encoder import describe_layers, layer_mixers
 from fnet_jax.nn.heads import param_count
-from fnet_jax.train import perf
+from fnet_jax.train import example_ids, perf
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.evaluate import evaluate_split
 from fnet_jax.train.metrics import HostSums, Sums, compute, merge, to_host
@@ -181,6 +181,8 @@ class _Loop:
         try:
             compiled = self._compile()
             batches, _, _ = self._run.device_batches("train", self._start_step)
+            if self._config.log.example_ids:
+                batches = example_ids.record(batches, self._workdir, self._start_step)
             self._stopwatch.read()
             with jax.transfer_guard("disallow"):
                 for step in range(self._start_step, self._num_steps + 1):

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
 import optax
@@ -14,7 +15,7 @@ from fnet_jax.core.batch import Batch, BatchSpec
 from fnet_jax.core.config import Config, check_devices
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
-from fnet_jax.data.pipeline import iterate
+from fnet_jax.data.pipeline import EXAMPLE_IDS, WithExampleIds, iterate
 from fnet_jax.train.datasets import Dataset, open_dataset
 from fnet_jax.train.objective import Objective, make_objective
 from fnet_jax.train.optim import check_rules, make_optimizer, make_schedule, parse_rules
@@ -82,6 +83,8 @@ class Run:
             host_count=jax.process_count(),
         )
         if split == "train":
+            if self.config.log.example_ids:
+                batches = WithExampleIds(batches)
             stop = train.num_train_steps
             examples = (stop - start_step) * batch_size
         else:
@@ -197,13 +200,15 @@ def _count_steps(config: Config, num_examples: int) -> Config:
 def put_batches(batches: Iterable[Batch], sharding: jax.sharding.Sharding, ahead: int) -> Iterator[Batch]:
     """Moves host batches to the devices, `ahead` of them before they are asked for.
 
-    Each process gives its own rows; together they are the global batch.
+    Each process gives its own rows; together they are the global batch. `EXAMPLE_IDS` stay on the host.
     """
+
+    def put(name: str, value: Any) -> Any:
+        return value if name == EXAMPLE_IDS else jax.make_array_from_process_local_data(sharding, value)
+
     queue: list[Batch] = []
     for batch in batches:
-        queue.append(
-            {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
-        )
+        queue.append({name: put(name, value) for name, value in batch.items()})
         if len(queue) > ahead:
             yield queue.pop(0)
     yield from queue
