@@ -28,6 +28,10 @@ from fnet_jax.train.state import TrainState
 VARIABLES, OPTIMIZER, METRICS = "variables", "optimizer", "metrics"
 
 
+class SaveError(MachineError):
+    """A checkpoint could not be saved."""
+
+
 class Checkpointer:
     """The checkpoints of one workdir."""
 
@@ -66,6 +70,10 @@ class Checkpointer:
         """Step of the newest complete checkpoint, or None."""
         return max(self.steps(), default=None)
 
+    def latest_on_disk(self) -> int | None:
+        """Step of the newest complete checkpoint, not counting one that is still being saved."""
+        return max((int(name) for name in os.listdir(self.directory) if name.isdigit()), default=None)
+
     def folder(self, step: int) -> str:
         """Where a checkpoint lies."""
         return os.path.join(self.directory, str(step))
@@ -96,7 +104,7 @@ class Checkpointer:
             score: of the state, if it was evaluated; greater is better, nan is worst.
 
         Raises:
-            MachineError: if this save, or an earlier one that went on meanwhile, failed.
+            SaveError: if this save, or an earlier one that went on meanwhile, failed.
         """
         assert self._manager is not None
         if step in self.steps():
@@ -121,7 +129,7 @@ class Checkpointer:
         """Returns when everything saved is on disk.
 
         Raises:
-            MachineError: if a save failed.
+            SaveError: if a save failed.
         """
         if self._manager:
             with self._failure_named():
@@ -131,7 +139,7 @@ class Checkpointer:
         """Does not wait.
 
         Raises:
-            MachineError: if a save has failed by now.
+            SaveError: if a save has failed by now.
         """
         if self._manager:
             with self._failure_named():
@@ -143,14 +151,10 @@ class Checkpointer:
         try:
             yield
         except Exception as error:
-            whole = [step for step in _steps_on_disk(self.directory) if step != self._saving]
-            kept = (
-                f"the last good checkpoint is step {max(whole)}"
-                if whole
-                else "there is no checkpoint before it"
-            )
-            raise MachineError(
-                f"checkpoint {self.folder(self._saving)} could not be saved ({reason(error)}); {kept}; "
+            kept = self.latest_on_disk()
+            good = "there is none before" if kept is None else f"the last good checkpoint is step {kept}"
+            raise SaveError(
+                f"checkpoint {self.folder(self._saving)} could not be saved ({reason(error)}); {good}; "
                 "make room, and the same command goes on from there"
             ) from error
 
@@ -299,10 +303,6 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     """Path -> shape of every array of a tree."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
     return {path_str(path): tuple(leaf.shape) for path, leaf in leaves if hasattr(leaf, "shape")}
-
-
-def _steps_on_disk(directory: str) -> list[int]:
-    return [int(name) for name in os.listdir(directory) if name.isdigit()]
 
 
 def reason(error: BaseException) -> str:

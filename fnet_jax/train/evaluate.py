@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import jax
@@ -71,8 +71,17 @@ def evaluate(
     return compute(total), {name: np.concatenate(values) for name, values in rows.items()}
 
 
+class Interrupted(Exception):
+    """An evaluation was cut short by a stop signal."""
+
+
 def evaluate_split(
-    run: Run, eval_step: EvalStep, variables: Variables, split: str, whole: bool = False
+    run: Run,
+    eval_step: EvalStep,
+    variables: Variables,
+    split: str,
+    whole: bool = False,
+    stopped: Callable[[], int] = lambda: 0,
 ) -> Evaluation:
     """Evaluates on one split; call it under `jax.set_mesh(run.mesh)`.
 
@@ -82,9 +91,14 @@ def evaluate_split(
         variables: of the state.
         split: one of `run.dataset`.
         whole: all of it, whatever `max_num_eval_steps` says.
+        stopped: asked before each batch whether to stop.
+
+    Raises:
+        Interrupted: if `stopped` said so.
     """
     batches, count, examples = run.device_batches(split, whole=whole)
-    values, outputs = evaluate(eval_step, variables, with_progress(batches, count, f"evaluate {split}"))
+    shown = with_progress(_until_stopped(batches, stopped), count, f"evaluate {split}")
+    values, outputs = evaluate(eval_step, variables, shown)
     values["loss"] = sum(values[name] for name in run.objective.losses)
     outputs = {name: rows[:examples] for name, rows in outputs.items()}
     scores = run.dataset.score(split, outputs)
@@ -93,6 +107,13 @@ def evaluate_split(
     if not scores.values:  # no labels: the sums compare with nothing
         return Evaluation(examples, {}, {}, scores.flaws, outputs)
     return Evaluation(examples, {**values, **scores.values}, scores.baseline, scores.flaws, outputs)
+
+
+def _until_stopped(batches: Iterable[Batch], stopped: Callable[[], int]) -> Iterator[Batch]:
+    for batch in batches:
+        if stopped():
+            raise Interrupted
+        yield batch
 
 
 def with_progress(batches: Iterable[Batch], total: int, text: str) -> Iterable[Batch]:

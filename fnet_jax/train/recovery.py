@@ -59,8 +59,6 @@ def _set_aside(checkpointer: Checkpointer, faults: Mapping[int, str]) -> None:
         )
         if why and not jax.process_index():
             place = set_aside(checkpointer.folder(step))
-            print(
-                f"checkpoint {checkpointer.folder(step)} is damaged ({why}); moved to {place}, going on from an older one"
-            )
+            print(f"checkpoint {checkpointer.folder(step)} is damaged ({why}) and left out; moved to {place}")
     all_arrive("damaged checkpoints set aside")
     checkpointer.reload()

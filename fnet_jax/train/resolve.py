@@ -42,14 +42,12 @@ def resolve(path: str, step: int | None = None) -> tuple[str, int]:
     steps, best = checkpointer.steps(), checkpointer.best()
     checkpointer.close()
     if not steps:
-        raise UserError(
-            f"{workdir} holds no complete checkpoint; train one there first, or name another folder"
-        )
+        raise UserError(f"{path} holds no complete checkpoint; train one there first, or name another folder")
     if step is not None and step not in steps:
         raise UserError(f"{workdir} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}")
     first = step if step is not None else best[0] if best else steps[-1]
     candidates = [first] if step is not None else [first, *(s for s in reversed(steps) if s != first)]
-    faults = []
+    faults: list[str] = []
     for candidate in candidates:
         fault = checkpointer.fault(candidate)
         if not fault:

@@ -53,6 +53,7 @@ class Run:
             self.schedule,
             self.config.seed,
             self.config.train.gradient_accum_steps,
+            skip_nonfinite=self.config.train.on_nan == "skip",
         )
         return jax.jit(step, donate_argnums=0)
 

@@ -20,8 +20,8 @@ def watch(
 ) -> Iterator[dict[str, Any]]:
     """Yields the evaluation of each checkpoint, oldest first, each once; those in eval.jsonl are done.
 
-    Ends after the last checkpoint of the run. A checkpoint that the trainer deletes meanwhile is passed
-    over.
+    Ends after the last checkpoint of the run. A checkpoint that is damaged, or that the trainer deletes
+    meanwhile, is passed over.
 
     Args:
         config: model and data.
@@ -40,6 +40,9 @@ def watch(
         if waiting:
             step = waiting[0]
             done.add(step)
+            if fault := checkpointer.fault(step):
+                print(f"checkpoint {checkpointer.folder(step)} is damaged ({fault}) and left out")
+                continue
             evaluator = evaluator or CheckpointEvaluator(config, workdir)
             try:
                 yield evaluator.evaluate(step, splits)
