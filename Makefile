@@ -1,5 +1,6 @@
 # make demo   pretrain a tiny FNet on the embedded corpus and look at it; at most 10 minutes on 2 cores
 # make test   every test
+# make drill  kill a small run 100 times and check that nothing is lost; about 20 minutes on 2 cores
 # make check  lint and types
 # make lock   pin requirements*.txt anew from requirements*.in
 
@@ -9,7 +10,7 @@ WORKDIR ?= runs/demo
 CONFIG ?= configs/pretrain.py:size=tiny
 BIN = $(VENV)/bin
 
-.PHONY: demo test check lock
+.PHONY: demo test drill check lock
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.runtime
@@ -20,6 +21,9 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2
+
+drill: $(VENV)/.runtime
+	$(BIN)/python -m fnet_jax.tools.drill $(DRILL)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

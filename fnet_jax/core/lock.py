@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+from typing import Any
 
 from fnet_jax.core.errors import UserError
 
@@ -64,7 +65,7 @@ class Lock:
             os.close(file)
 
 
-def last_holder(workdir: str) -> dict[str, str]:
+def last_holder(workdir: str) -> dict[str, Any]:
     """`host`, `pid`, `start` and `phase` of the trainer that has the lock or was killed with it; or {}."""
     try:
         with open(os.path.join(workdir, LOCK_FILE), encoding="utf-8") as file:
