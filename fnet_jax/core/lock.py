@@ -34,11 +34,15 @@ class Lock:
             "pid": os.getpid(),
             "start": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         }
+        self._phase = ""
         self._file = self._take(workdir)
         self.note("start")
 
     def note(self, phase: str) -> None:
-        """Leaves the name of what the trainer does now in the file."""
+        """Leaves the name of what the trainer does now in the file, if it is another one."""
+        if phase == self._phase:
+            return
+        self._phase = phase
         text = json.dumps({**self._facts, "phase": phase}).ljust(256).encode()
         os.pwrite(self._file, text, 0)
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from fnet_jax.core import cli
 from fnet_jax.core.errors import UserError
 from fnet_jax.tools.drill_check import differences, lost_steps, report
-from fnet_jax.tools.drill_life import PHASES, Death, Life, damage_newest
+from fnet_jax.tools.drill_life import BEFORE_TRAINING, PHASES, Death, Life, damage_newest
 
 flags.DEFINE_integer("kills", 100, "How many times to kill the run.", lower_bound=1)
 flags.DEFINE_integer("seed", 0, "Of the moments, signals and damages.")
@@ -92,7 +92,7 @@ def _one_kill(
     faults = [f"{death.sentence()}: {fault}" for fault in life.faults(death)]
     if faults:
         return death, faults
-    death.steps_lost = lost_steps(workdir)
+    death.steps_lost = 0 if death.phase in BEFORE_TRAINING else lost_steps(workdir)
     if death.signal != "SIGKILL" and death.steps_lost:
         faults.append(f"{death.sentence()}: {death.steps_lost} steps were not saved")
     if rng.random() < DAMAGE_SHARE:

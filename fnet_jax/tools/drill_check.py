@@ -20,7 +20,10 @@ _TIMES = ("examples_per_second", "tokens_per_second", "data_wait_share", "eta_mi
 
 
 def lost_steps(workdir: str) -> int:
-    """Steps that the metrics know of and the newest complete checkpoint does not hold."""
+    """Steps that the metrics know of and the newest complete checkpoint does not hold.
+
+    A start drops the metrics of such steps before it compiles.
+    """
     folder = os.path.join(workdir, CHECKPOINT_DIR)
     saved = [int(name) for name in os.listdir(folder) if name.isdigit()] if os.path.isdir(folder) else []
     done = [row["step"] for row in read_jsonl(workdir) if row["split"] == "train"]

@@ -25,6 +25,9 @@ DELAYS = {"start": 3.0, "prepare": 1.5, "compile": 4.0, "steps": 0.25, "evaluate
 PHASES = ("steps", "save", "evaluate", "compile", "steps", "save", "evaluate", "start", "steps", "prepare")
 
 
+BEFORE_TRAINING = ("start", "prepare", "restart")
+
+
 @dataclasses.dataclass
 class Death:
     """How one life ended.

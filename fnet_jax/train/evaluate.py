@@ -11,10 +11,10 @@ from tqdm import tqdm
 
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config, Task
-from fnet_jax.core.errors import UserError
+from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.data.tasks import TASKS
 from fnet_jax.train import predictions
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.checkpoint import Checkpointer, reason
 from fnet_jax.train.confusion import draw_confusion
 from fnet_jax.train.datasets import LabelledDataset
 from fnet_jax.train.metrics import HostSums, Variables, compute, merge, to_host
@@ -95,6 +95,7 @@ def evaluate_split(
 
     Raises:
         Interrupted: if `stopped` said so.
+        MachineError: if the input failed.
     """
     batches, count, examples = run.device_batches(split, whole=whole)
     shown = with_progress(_until_stopped(batches, stopped), count, f"evaluate {split}")
@@ -109,8 +110,16 @@ def evaluate_split(
     return Evaluation(examples, {**values, **scores.values}, scores.baseline, scores.flaws, outputs)
 
 
-def _until_stopped(batches: Iterable[Batch], stopped: Callable[[], int]) -> Iterator[Batch]:
-    for batch in batches:
+def _until_stopped(batches: Iterator[Batch], stopped: Callable[[], int]) -> Iterator[Batch]:
+    while True:
+        try:
+            batch = next(batches, None)
+        except Exception as error:
+            if stopped():  # Ctrl-C reaches the input processes too
+                raise Interrupted from error
+            raise MachineError(f"the input of the evaluation broke off ({reason(error)})") from error
+        if batch is None:
+            return
         if stopped():
             raise Interrupted
         yield batch

@@ -56,7 +56,8 @@ def train(config: Config, workdir: str, started: float | None = None) -> int:
     compile_cache.enable()
     lock = None if jax.process_index() else Lock(workdir)
     try:
-        stopwatch = perf.Stopwatch(started, lock.note if lock else lambda name: None)
+        # Waiting for data is part of a step; it would be written down twice a step.
+        stopwatch = perf.Stopwatch(started, lambda name: lock.note(name) if lock and name != "data" else None)
         with stopwatch.part("prepare"):
             run = set_up(config, workdir)
         checkpointer = Checkpointer(workdir, config.train.max_to_keep)
@@ -138,6 +139,9 @@ class _Loop:
             raise
         except MachineError as error:
             raise MachineError(f"{error}; {self._rescue()}") from error
+        except Exception:
+            print(f"error at step {self._step}: {self._rescue()}", file=sys.stderr)
+            raise
         finally:
             self._stop_profile()
             self._progress.close()
@@ -160,7 +164,7 @@ class _Loop:
                 return stopped
             self._profile(step)
             repeated = step < self._progress.repeated_until
-            with self._stopwatch.part("restart" if repeated else "steps"):
+            with self._stopwatch.part("repeat" if repeated else "steps"):
                 batch = self._next(batches)
                 if batch is None:
                     self._save(step)
@@ -268,11 +272,11 @@ class _Loop:
 
     def _rescue(self) -> str:
         """After an error elsewhere: saves the state in hand if it is good; says what is saved."""
-        with contextlib.suppress(Exception):
-            self._progress.read()
-            self._save(self._step)
-            self._checkpointer.wait()
-            self._saved = self._step
+        if jax.process_count() == 1:  # several can only save together
+            with contextlib.suppress(Exception):
+                self._progress.read()
+                self._save(self._step)
+                self._checkpointer.wait()
         kept = self._checkpointer.latest_on_disk()
         if kept is None:
             return "nothing is saved yet"

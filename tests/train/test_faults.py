@@ -188,7 +188,8 @@ def test_sigterm_while_data_are_prepared_ends_at_once(overrides, tmp_path):
 
 def test_a_second_signal_stops_at_once(overrides, tmp_path):
     """The first one is being obeyed, but the input hangs."""
-    process = start(command("tests/hanging_train.py", {**overrides, **LONG}, f"--workdir={tmp_path}"))
+    python, *flags = command("-m", {**overrides, **LONG}, f"--workdir={tmp_path}")
+    process = start([python, flags[0], "tests.hanging_train", *flags[1:]])
     assert process.stdout is not None
     for line in process.stdout:
         if "hanging" in line:
@@ -201,18 +202,24 @@ def test_a_second_signal_stops_at_once(overrides, tmp_path):
     assert "SIGINT: stopped at once" in out
 
 
+def children(pid: int) -> list[int]:
+    lists = [path.read_text() for path in pathlib.Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for child in " ".join(lists).split()]
+
+
+def cmdline(pid: int) -> bytes:
+    return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
 def test_a_dead_input_process_is_named_and_the_state_saved(overrides, tmp_path):
     keys = {**overrides, **LONG, "data.num_workers": 1}
     process = start(command("train.py", keys, f"--workdir={tmp_path}"))
     wait_for_step(str(tmp_path), 25, process)
-    children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    workers = [
-        int(pid) for pid in children if b"spawn_main" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
+    workers = [pid for pid in children(process.pid) if b"spawn_main" in cmdline(pid)]
     assert len(workers) == 1
     os.kill(workers[0], signal.SIGKILL)
     out, _ = process.communicate(timeout=200)
     assert process.returncode == 1, out
     saved = Checkpointer(str(tmp_path), read_only=True).latest()
-    assert f"; step {saved} is saved, the same command goes on from there" in out.splitlines()[-1]
+    assert f"; step {saved} is saved, the same command goes on from there" in out
     assert "error: the input broke off at step" in out
