@@ -1,5 +1,6 @@
 # make demo   pretrain a tiny FNet on the embedded corpus and look at it; at most 10 minutes on 2 cores
 # make test   every test
+# make test-beam   tests that need Apache Beam, in an environment of their own
 # make drill  kill a small run 100 times and check that nothing is lost; about 20 minutes on 2 cores
 # make check  lint and types
 # make lock   pin requirements*.txt anew from requirements*.in
@@ -10,7 +11,7 @@ WORKDIR ?= runs/demo
 CONFIG ?= configs/pretrain.py:size=tiny
 BIN = $(VENV)/bin
 
-.PHONY: demo test drill check lock
+.PHONY: demo test test-beam drill check lock
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.runtime
@@ -21,6 +22,9 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2
+
+test-beam: $(VENV)-beam/.stamp
+	$(VENV)-beam/bin/python -m pytest tests/data/test_beam.py
 
 drill: $(VENV)/.runtime
 	$(BIN)/python -m fnet_jax.tools.drill $(DRILL)
@@ -34,6 +38,7 @@ lock: $(VENV)/.dev
 	$(BIN)/pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links requirements.in -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links requirements-dev.in -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --extra beam pyproject.toml requirements-beam.in -o requirements-beam.txt
 
 # The environment is remade when its requirements change. A stamp file says what is installed.
 $(VENV)/.runtime: requirements.txt
@@ -44,4 +49,9 @@ $(VENV)/.runtime: requirements.txt
 
 $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+$(VENV)-beam/.stamp: requirements-beam.txt
+	$(PYTHON) -m venv $(VENV)-beam
+	$(VENV)-beam/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-beam.txt
 	touch $@

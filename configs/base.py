@@ -27,6 +27,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.model.d_emb = 768  # E; mapped to D by hidden_mapping_in
     c.model.d_ff = 3072  # F
     c.model.num_heads = 12  # H; attention layers only
+    c.model.attention_impl = "xla"  # xla; cudnn: its fused kernel on NVIDIA GPUs, elsewhere as xla
     c.model.max_seq_length = 512  # L; also the length of every training and evaluation example
     c.model.type_vocab_size = 4
     c.model.vocab_size = 0  # V; 0: the number of pieces of the tokenizer
@@ -96,7 +97,11 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.max_skipped_steps = 10  # so many in a row stop the run all the same
 
     c.mesh = ml_collections.ConfigDict()
-    c.mesh.data = -1  # devices along the batch; -1: all
+    # Devices along each axis; -1, for one of them: all that are left. See docs/pods.md.
+    c.mesh.data = -1  # the batch
+    c.mesh.fsdp = 1  # the batch, and the parameters with their gradients and optimizer moments
+    c.mesh.seq = 1  # positions
+    c.mesh.tensor = 1  # hidden units, attention heads, pieces of the vocabulary
 
     c.log = ml_collections.ConfigDict()
     c.log.wandb_project = ""  # Weights & Biases project; "": off (needs `pip install wandb`)

@@ -100,8 +100,8 @@ def test_every_hybrid_traces(layout):
 
 
 def trace(config: Config) -> None:
-    config_lib.check_devices(config, 1)
     mesh = create_mesh(devices=jax.devices()[:1])
+    config_lib.check_mesh(config, mesh.shape)
     objective = make_objective(config)
     optimizer = make_optimizer(config.optim, config.train.num_train_steps)
     schedule = make_schedule(config.optim, config.train.num_train_steps)

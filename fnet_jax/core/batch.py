@@ -21,12 +21,6 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-# Ids of the special pieces, the layout of the original vocabulary. `data/tokenizer.py` refuses a
-# model that places them elsewhere, so the rest of the code may use these constants.
-UNK_ID, BOS_ID, EOS_ID, PAD_ID, CLS_ID, SEP_ID, MASK_ID = range(7)
-SPECIAL_PIECES = ("<unk>", "<s>", "</s>", "<pad>", "[CLS]", "[SEP]", "[MASK]")
-NUM_SPECIAL_IDS = len(SPECIAL_PIECES)
-
 # A batch is a flat mapping from field name to array: NumPy on the host, jax.Array on the devices.
 Batch = Mapping[str, np.ndarray | jax.Array]
 BatchSpec = Mapping[str, jax.ShapeDtypeStruct]

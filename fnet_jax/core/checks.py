@@ -1,33 +1,58 @@
 """What values of the config can work, alone and together; everything else is refused in one sentence."""
 
+import dataclasses
+from collections.abc import Mapping
+
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import Config
 
 
-def check_devices(config: Config, num_devices: int, training: bool = True) -> None:
-    """Refuses batches that do not divide over `num_devices` devices; without `training`, evaluation's alone.
+def check_mesh(config: Config, sizes: Mapping[str, int], training: bool = True) -> None:
+    """Refuses a batch or a model that does not divide over the mesh.
+
+    Parameters are checked where their shardings are made, by the rules of `core/mesh.py`.
+
+    Args:
+        config: of the run.
+        sizes: of the mesh axes.
+        training: whether training batches are made too, not evaluation's alone.
 
     Raises:
-        UserError: naming the batch key and the nearest size that divides.
+        UserError: naming the key and what divides.
     """
-    parts = {
-        "train_batch_size": num_devices * config.train.gradient_accum_steps,
-        "eval_batch_size": num_devices,
-    }
-    for key, divisor in parts.items():
-        if key == "train_batch_size" and not training:
-            continue
+    devices = sizes["data"] * sizes["fsdp"]
+    divisors = {"eval_batch_size": devices}
+    if training:
+        divisors["train_batch_size"] = devices * config.train.gradient_accum_steps
+    for key, divisor in divisors.items():
         size = getattr(config.train, key)
-        if size % divisor:
-            nearest = max(divisor, round(size / divisor) * divisor)
-            accum = (
-                ""
-                if divisor == num_devices
-                else f" x gradient_accum_steps={config.train.gradient_accum_steps}"
-            )
-            raise UserError(
-                f"train.{key}={size} does not divide over {num_devices} devices{accum}; try {nearest}"
-            )
+        nearest = max(divisor, round(size / divisor) * divisor)
+        accum = "" if divisor == devices else f" x gradient_accum_steps={config.train.gradient_accum_steps}"
+        over = f"{devices} devices" if sizes["fsdp"] == 1 else f"mesh.data·mesh.fsdp={devices} devices"
+        _require(size % divisor == 0, f"train.{key}={size} does not divide over {over}{accum}; try {nearest}")
+    model, predictions = config.model, config.data.max_predictions_per_seq
+    seq, heads = sizes["seq"], sizes["seq"] * sizes["tensor"]
+    _require(
+        model.max_seq_length % seq == 0,
+        f"model.max_seq_length={model.max_seq_length} does not divide over mesh.seq={seq}",
+    )
+    _require(
+        model.d_model % (2 * seq) == 0 or seq == 1,
+        f"model.d_model={model.d_model} does not divide over 2·mesh.seq={2 * seq}",
+    )
+    _require(
+        predictions % seq == 0 or config.task != "pretrain",
+        f"data.max_predictions_per_seq={predictions} does not divide over mesh.seq={seq}; "
+        f"try {-(-predictions // seq) * seq}",
+    )
+    _require(
+        not model.has_attention or model.num_heads % heads == 0,
+        f"model.num_heads={model.num_heads} does not divide over mesh.seq·mesh.tensor={heads}",
+    )
+    _require(
+        model.fourier_impl != "pallas" or seq == 1,
+        f"model.fourier_impl='pallas' needs whole examples, and mesh.seq={seq} divides them",
+    )
 
 
 def check(c: Config) -> None:
@@ -76,6 +101,15 @@ def check(c: Config) -> None:
         f"model.d_model={m.d_model} is not divisible by model.num_heads={m.num_heads}, which attention needs",
     )
     _require(
+        m.attention_impl != "cudnn" or m.dtype == "bfloat16",
+        f"model.attention_impl='cudnn' needs model.dtype='bfloat16', not {m.dtype!r}",
+    )
+    _require(
+        m.attention_impl != "cudnn" or m.mixing_dropout_rate == 0,
+        f"model.mixing_dropout_rate={m.mixing_dropout_rate} must be 0 for model.attention_impl='cudnn', "
+        "which has no dropout",
+    )
+    _require(
         m.mixer != "hadamard" or m.d_model % 2 == 0,
         f"model.d_model={m.d_model} must be even for model.mixer='hadamard'; try {m.d_model + 1}",
     )
@@ -108,10 +142,11 @@ def check(c: Config) -> None:
         f"train.gradient_accum_steps={t.gradient_accum_steps} does not divide "
         f"train.train_batch_size={t.train_batch_size}",
     )
-    _require(
-        c.mesh.data == -1 or c.mesh.data > 0,
-        f"mesh.data={c.mesh.data} must be -1 (all devices) or greater than 0",
-    )
+    for axis, size in dataclasses.asdict(c.mesh).items():
+        _require(
+            size == -1 or size > 0,
+            f"mesh.{axis}={size} must be -1 (all devices that are left) or greater than 0",
+        )
 
 
 def _check_pretraining(c: Config) -> None:
@@ -159,6 +194,7 @@ def check_alive(c: Config, key: str) -> None:
         ),
         "model.attention_layout": ("model.num_attention_layers=0", m.num_attention_layers > 0),
         "model.num_heads": ("no layer is an attention layer", m.has_attention),
+        "model.attention_impl": ("no layer is an attention layer", m.has_attention),
         "model.mixing_dropout_rate": ("no layer is an attention layer", m.has_attention),
         "data.tokenizer_pieces": own_tokenizer,
         "data.tokenizer_algorithm": own_tokenizer,

@@ -13,9 +13,10 @@ from typing import Any, Literal
 
 import ml_collections
 
-from fnet_jax.core.checks import check, check_alive, check_devices
+from fnet_jax.core.checks import check, check_alive, check_mesh
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import (
+    AttentionImpl,
     Config,
     DataConfig,
     FourierImpl,
@@ -29,6 +30,7 @@ from fnet_jax.core.schema import (
 )
 
 __all__ = [
+    "AttentionImpl",
     "Config",
     "DataConfig",
     "FourierImpl",
@@ -40,7 +42,7 @@ __all__ = [
     "Task",
     "TrainConfig",
     "check",
-    "check_devices",
+    "check_mesh",
     "differences",
     "from_dict",
     "parse",

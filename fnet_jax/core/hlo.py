@@ -83,6 +83,7 @@ class Collective:
         shapes: of its results on one device.
         executions: per run of the program: times the trip counts of the loops around it.
         in_loop: whether any loop is around it.
+        group: devices that take part together; 0 where the program does not say, which means all.
         origin: the operation of the model that it belongs to.
     """
 
@@ -90,6 +91,7 @@ class Collective:
     shapes: tuple[Shape, ...]
     executions: int
     in_loop: bool
+    group: int
     origin: str
 
     @property
@@ -203,15 +205,32 @@ class Program:
                     yield name, instruction, times
 
     def collectives(self) -> list[Collective]:
-        """Every communication between devices; of an asynchronous pair, the start."""
-        found = []
+        """Every communication between devices; of an asynchronous pair, the start.
+
+        One that the compiler spreads over several fusions, to compute meanwhile, stands in each of them with
+        the same channel; it counts once. On TPUs a fusion named all-reduce-scatter is a reduce-scatter.
+        """
+        found, channels = [], set()
         for name, instruction, times in self.instructions():
             kind = instruction.opcode.removesuffix("-start")
             if kind in COLLECTIVES:
+                channel = re.search(r"channel_id=(\d+)", instruction.attributes)
+                if channel and channel[1] in channels:
+                    continue
+                channels |= {channel[1]} if channel else set()
                 origin = re.search(r'op_name="([^"]*)"', instruction.attributes)
                 shapes = self._results(name, instruction)
+                if name.startswith("all-reduce-scatter"):
+                    kind, shapes = "reduce-scatter", self.root(name).shapes
                 found.append(
-                    Collective(kind, shapes, times, name in self.looped, origin[1] if origin else "")
+                    Collective(
+                        kind=kind,
+                        shapes=shapes,
+                        executions=times,
+                        in_loop=name in self.looped,
+                        group=_group(instruction.attributes),
+                        origin=origin[1] if origin else "",
+                    )
                 )
         return found
 
@@ -227,6 +246,25 @@ def collective_kinds(text: str) -> set[str]:
     """The kinds of communication in a program's text."""
     opcodes = {x.opcode for computation in Program(text).computations.values() for x in computation.values()}
     return {opcode.removesuffix("-start") for opcode in opcodes} & set(COLLECTIVES)
+
+
+def _group(attributes: str) -> int:
+    """Size of a group of devices; 0 where it is not said. A permutation has pairs.
+
+    They are written [groups,size]<=[…], {{0,1},{2,3}}, or mesh['a'=2,'b'=4] {'b'}: devices along b. A part
+    of an axis is 'b':(1)2, the size standing last.
+    """
+    if "source_target_pairs" in attributes:
+        return 2
+    if match := re.search(r"replica_groups=\[\d+,(\d+)\]", attributes):
+        return int(match[1])
+    if match := re.search(r"replica_groups=\{\{([\d,]+)\}", attributes):
+        return len(match[1].split(","))
+    if match := re.search(r"replica_groups=mesh\[([^\]]*)\][^{]*\{([^}]*)\}", attributes):
+        sizes = dict(re.findall(r"'(\w+)'=(\d+)", match[1]))
+        along = re.findall(r"'(\w+)'(?::\(\d+\)(\d+))?", match[2])
+        return math.prod(int(part or sizes[axis]) for axis, part in along)
+    return 0
 
 
 def _instruction(name: str, text: str, is_root: bool) -> Instruction:

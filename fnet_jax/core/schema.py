@@ -10,6 +10,7 @@ Task = Literal[
     "classify", "regress",
 ]  # fmt: skip
 Mixer = Literal["fourier", "hartley", "dct", "hadamard", "linear", "random", "attention", "ff_only"]
+AttentionImpl = Literal["xla", "cudnn"]
 FourierImpl = Literal["auto", "fft", "dft", "folded", "split", "pallas"]
 Layout = Literal["bottom", "middle", "mixed", "top"]
 Schedule = Literal["linear", "cosine", "rsqrt", "constant"]
@@ -28,6 +29,7 @@ class ModelConfig:
     d_emb: int
     d_ff: int
     num_heads: int
+    attention_impl: AttentionImpl
     max_seq_length: int
     type_vocab_size: int
     vocab_size: int
@@ -115,9 +117,12 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class MeshConfig:
-    """Sizes of the mesh axes."""
+    """Sizes of the mesh axes; see `core/mesh.py`."""
 
     data: int
+    fsdp: int
+    seq: int
+    tensor: int
 
 
 @dataclasses.dataclass(frozen=True)

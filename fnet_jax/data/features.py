@@ -5,9 +5,10 @@ from typing import Literal
 
 import numpy as np
 
-from fnet_jax.core.batch import CLS_ID, PAD_ID, SEP_ID, labelled_spec
+from fnet_jax.core.batch import labelled_spec
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.pieces import CLS_ID, PAD_ID, SEP_ID
 from fnet_jax.data.positions import Positions
 from fnet_jax.data.splits import LabelledSplit
 from fnet_jax.data.tokenizer import Tokenizer

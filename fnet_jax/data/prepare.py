@@ -1,36 +1,52 @@
 """From a corpus to a prepared data set: tokenised segments in ArrayRecord files.
 
-Every shard of the source is worked off on its own, by as many processes as there are cores. Its files
-get their names only when they are whole, and a small `.part` file then says so; after a kill, shards
-that have one are not done again. The result does not depend on the number of processes.
+The corpus is cut into parts, in a way that depends on the corpus alone. Who makes them does not matter:
+the processes of one machine (`prepare`), the jobs of an array (`prepare_shard`, then `merge`) or the
+workers of a Beam pipeline (`beam.prepare`) write the same bytes. Parts that are there are not made again.
 """
 
-import collections
 import contextlib
-import dataclasses
-import fcntl
-import json
 import os
-import sys
 from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import dataset
-from fnet_jax.data.dataset import SPLITS, DatasetInfo, SplitInfo, check_info, load_info
-from fnet_jax.data.parts import NUM_HASHES, PART_SUFFIX, Job, Part, do_shard, load_part, work_off
-from fnet_jax.data.sources import Source, open_source
-from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, training_lines
+from fnet_jax.data.dataset import DatasetInfo, check_info, load_info
+from fnet_jax.data.merge import merge_parts
+from fnet_jax.data.parts import Job
+from fnet_jax.data.plan import (
+    Plan,
+    begun_with,
+    check_space,
+    clean_up,
+    keep_plan,
+    keep_tokenizer,
+    lock,
+    missing_parts,
+    open_plan,
+    require_same,
+    tokenizer_spec,
+)
+from fnet_jax.data.tokenizer import load_tokenizer
+from fnet_jax.data.work import make_parts, num_cores
 
-PLAN_FILE = ".plan.json"
+_NAMED = 8  # so many missing shards are named in a message
 
 
 def dataset_dir(data: DataConfig, workdir: str) -> str:
-    """Where the data set of a run lies: `data.dir`, or WORKDIR/data."""
-    return os.path.abspath(os.path.expanduser(data.dir)) if data.dir else os.path.join(workdir, "data")
+    """Where the data set of a run lies: `data.dir`, or WORKDIR/data.
+
+    Raises:
+        UserError: if that is in an object store, which the record files cannot be read from or written to.
+    """
+    directory = data.dir or os.path.join(workdir, "data")
+    if "://" in directory:
+        raise UserError(
+            f"data.dir={directory} is no folder, and prepared data are read at random; give a local or "
+            "shared folder, or mount the object store and give the folder where it is mounted"
+        )
+    return os.path.abspath(os.path.expanduser(directory))
 
 
 def ensure(data: DataConfig, max_seq_length: int, workdir: str) -> DatasetInfo:
@@ -63,25 +79,139 @@ def prepare(
             something made otherwise, or if nothing is left to learn from.
     """
     if dataset.exists(directory):
-        return _check_existing(data, max_seq_length, directory)
-    try:
-        os.makedirs(directory, exist_ok=True)
-        with _lock(directory):
+        return check_existing(data, max_seq_length, directory)
+    with explained(directory):
+        plan = begin(data, max_seq_length, directory)
+        with lock(directory):
             if dataset.exists(directory):  # another process was quicker
-                return _check_existing(data, max_seq_length, directory)
-            return _prepare(data, max_seq_length, directory, num_processes, progress)
+                return check_existing(data, max_seq_length, directory)
+            keep_plan(plan, num_shards=1)
+            clean_up(directory)
+            job = plan.job(keep_tokenizer(plan, progress))
+            _make_missing(job, plan, range(len(plan.source.shards)), num_processes, progress)
+            return merge_parts(job, plan)
+
+
+def prepare_shard(
+    data: DataConfig,
+    max_seq_length: int,
+    directory: str,
+    shard: int,
+    num_shards: int,
+    num_processes: int | None = None,
+    progress: bool = True,
+) -> list[int]:
+    """Makes the parts that fall to one job of an array, unless they are there; `merge` comes after all.
+
+    Args:
+        data: corpus, tokenizer and held-out share.
+        max_seq_length: L.
+        directory: of the data set, common to all jobs; made if absent.
+        shard: 0 ≤ shard < num_shards; takes the parts shard, shard + num_shards, ...
+        num_shards: number of jobs; the result does not depend on it.
+        num_processes: None: one per core.
+        progress: whether to show a bar with an estimate on stderr.
+
+    Returns:
+        The shards that are still missing.
+
+    Raises:
+        UserError: as `prepare`, or if no tokenizer is given.
+    """
+    require_tokenizer(data)
+    if dataset.exists(directory):
+        check_existing(data, max_seq_length, directory)
+        return []
+    with explained(directory):
+        plan = begin(data, max_seq_length, directory)
+        with lock(directory):
+            keep_plan(plan, num_shards)
+            job = plan.job(keep_tokenizer(plan, progress))
+        with lock(directory, shared=True):
+            _make_missing(
+                job, plan, range(shard, len(plan.source.shards), num_shards), num_processes, progress
+            )
+        return sorted({index % num_shards for index in missing_parts(job, plan)})
+
+
+def merge(data: DataConfig, max_seq_length: int, directory: str) -> DatasetInfo:
+    """Makes a data set of parts that are all there.
+
+    Raises:
+        UserError: if parts are missing, or were made with other settings.
+    """
+    if dataset.exists(directory):
+        return check_existing(data, max_seq_length, directory)
+    require_tokenizer(data)
+    with explained(directory):
+        plan = open_plan(data, max_seq_length, directory)
+        num_shards = begun_with(plan)
+        if not num_shards:
+            raise UserError(f"data.dir={directory} holds no parts yet; run --shard=0/N and the others first")
+        assert plan.given is not None
+        job = plan.job(plan.given)
+        missing = missing_parts(job, plan)
+        if missing:
+            shards = sorted({index % num_shards for index in missing})
+            raise UserError(
+                f"data.dir={directory} lacks {len(missing)} of {len(plan.source.shards)} parts; run again "
+                f"{name_shards(shards, num_shards)}"
+            )
+        with lock(directory):
+            if dataset.exists(directory):
+                return check_existing(data, max_seq_length, directory)
+            clean_up(directory)
+            return merge_parts(job, plan)
+
+
+def name_shards(shards: list[int], num_shards: int) -> str:
+    """Shards as a person gives them on the command line."""
+    names = " ".join(f"--shard={shard}/{num_shards}" for shard in shards[:_NAMED])
+    return names + (f" and {len(shards) - _NAMED} more" if len(shards) > _NAMED else "")
+
+
+def require_tokenizer(data: DataConfig) -> None:
+    """Refuses to have several machines train a tokenizer each."""
+    if not data.tokenizer:
+        raise UserError(
+            "data.tokenizer is not given, and several machines cannot each train one; run "
+            "python -m fnet_jax.tools.train_tokenizer once and give its file as data.tokenizer"
+        )
+
+
+def begin(data: DataConfig, max_seq_length: int, directory: str) -> Plan:
+    """The plan, opened, and the folder, made."""
+    plan = open_plan(data, max_seq_length, directory)
+    os.makedirs(directory, exist_ok=True)
+    return plan
+
+
+def _make_missing(job: Job, plan: Plan, indices: range, num_processes: int | None, progress: bool) -> None:
+    missing = set(missing_parts(job, plan)) & set(indices)
+    check_space(plan, sorted(missing))
+    shards = {index: plan.source.shards[index] for index in sorted(missing)}
+    done = sum(plan.source.shards[index].size for index in set(indices) - missing)
+    make_parts(job, shards, done, num_processes or num_cores(), progress)
+
+
+@contextlib.contextmanager
+def explained(directory: str) -> Iterator[None]:
+    """Turns errors of the file system into sentences."""
+    try:
+        yield
     except OSError as error:
-        raise UserError(_explain(error, directory)) from error
+        reason = error.strerror or str(error)
+        if error.filename and not str(error.filename).startswith(directory):
+            raise UserError(
+                f"{error.filename} cannot be read ({reason}); mend it or take it out of data.corpus"
+            ) from error
+        raise UserError(
+            f"data.dir={directory} cannot be written ({reason}); make room or give another folder"
+        ) from error
 
 
-def _explain(error: OSError, directory: str) -> str:
-    reason = error.strerror or str(error)
-    if error.filename and not str(error.filename).startswith(directory):
-        return f"{error.filename} cannot be read ({reason}); mend it or take it out of data.corpus"
-    return f"data.dir={directory} cannot be written ({reason}); make room or give another folder"
-
-
-def _check_existing(data: DataConfig, max_seq_length: int, directory: str) -> DatasetInfo:
+def check_existing(data: DataConfig, max_seq_length: int, directory: str) -> DatasetInfo:
+    """The data set that is there, if it was made as asked for."""
     info = load_info(directory)
     # The data set has its own copy: the file it was made with need not be there any more.
     is_gone = data.tokenizer == info.tokenizer_spec and not os.path.exists(os.path.expanduser(data.tokenizer))
@@ -92,146 +222,7 @@ def _check_existing(data: DataConfig, max_seq_length: int, directory: str) -> Da
         "data.holdout_fraction": (info.holdout_fraction, data.holdout_fraction),
     }
     if not data.tokenizer:
-        wanted["data.tokenizer"] = (info.tokenizer_spec, _tokenizer_spec(data))
+        wanted["data.tokenizer"] = (info.tokenizer_spec, tokenizer_spec(data))
     for key, (old, new) in wanted.items():
-        _require_same(directory, key, old, new)
+        require_same(directory, key, old, new)
     return info
-
-
-def _require_same(directory: str, key: str, old: Any, new: Any) -> None:
-    if old != new:
-        raise UserError(
-            f"data.dir={directory} was prepared with {key}={old!r}, not {new!r}; give another data.dir"
-        )
-
-
-def _tokenizer_spec(data: DataConfig) -> str:
-    return (
-        data.tokenizer
-        or f"{data.tokenizer_algorithm} of {data.tokenizer_pieces} pieces trained on the corpus"
-    )
-
-
-@contextlib.contextmanager
-def _lock(directory: str) -> Iterator[None]:
-    """Only one process prepares a folder; a lock of the kernel vanishes with its process."""
-    with open(os.path.join(directory, ".lock"), "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _prepare(
-    data: DataConfig, max_seq_length: int, directory: str, num_processes: int | None, progress: bool
-) -> DatasetInfo:
-    source = open_source(data.corpus, data.text_field)
-    given = load_tokenizer(data.tokenizer) if data.tokenizer else None
-    plan = {
-        "data.corpus": data.corpus,
-        "data.text_field": data.text_field,
-        "files of data.corpus": source.fingerprint,
-        "data.tokenizer": _tokenizer_spec(data),
-        "sha256 of data.tokenizer": given.sha256 if given else "",
-        "model.max_seq_length": max_seq_length,
-        "data.holdout_fraction": data.holdout_fraction,
-    }
-    _keep_plan(plan, directory)
-    tokenizer = _keep_tokenizer(data, given, source, directory, progress)
-    job = Job(directory, tokenizer, max_seq_length, int(data.holdout_fraction * NUM_HASHES))
-    work_off(job, source.shards, num_processes or os.cpu_count() or 1, progress)
-    parts = [load_part(directory, index) for index in range(len(source.shards))]
-    parts = _hold_out_something(job, source, parts)
-    _check_splits(data, parts)
-
-    np.save(os.path.join(directory, ".tmp-counts.npy"), sum(part.token_counts for part in parts))
-    os.replace(os.path.join(directory, ".tmp-counts.npy"), os.path.join(directory, dataset.TOKEN_COUNTS_FILE))
-    info = DatasetInfo(
-        format_version=dataset.FORMAT_VERSION,
-        corpus=data.corpus,
-        text_field=data.text_field,
-        source_fingerprint=source.fingerprint,
-        tokenizer_sha256=tokenizer.sha256,
-        tokenizer_spec=_tokenizer_spec(data),
-        vocab_size=tokenizer.vocab_size,
-        max_seq_length=max_seq_length,
-        holdout_fraction=data.holdout_fraction,
-        splits={split: _split_info(split, parts) for split in SPLITS},
-        source_tokens=sum(part.source_tokens for part in parts),
-        skipped=_skipped(parts),
-    )
-    dataset.save_info(info, directory)
-    for name in os.listdir(directory):
-        if name.endswith(PART_SUFFIX) or name == PLAN_FILE:
-            os.remove(os.path.join(directory, name))
-    return info
-
-
-def _keep_plan(plan: dict[str, Any], directory: str) -> None:
-    """Writes down what is being made, or checks that the interrupted attempt was to make the same."""
-    path = os.path.join(directory, PLAN_FILE)
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            begun = json.load(file)
-        for key, new in plan.items():
-            _require_same(directory, key, begun.get(key), new)
-    for name in os.listdir(directory):
-        if name.startswith(".tmp-"):
-            os.remove(os.path.join(directory, name))
-    dataset.write_atomically(path, json.dumps(plan).encode())
-
-
-def _keep_tokenizer(
-    data: DataConfig, given: Tokenizer | None, source: Source, directory: str, progress: bool
-) -> Tokenizer:
-    """The tokenizer, copied into the data set or trained there; one of an interrupted attempt is kept."""
-    path = os.path.join(directory, dataset.TOKENIZER_FILE)
-    if given:
-        dataset.write_atomically(path, given.model)
-        return given
-    if os.path.exists(path):
-        return load_tokenizer(path)
-    if progress:
-        print(f"Training a tokenizer: {_tokenizer_spec(data)}", file=sys.stderr)
-    return train_tokenizer(
-        training_lines(source.shards), path, data.tokenizer_pieces, data.tokenizer_algorithm
-    )
-
-
-def _hold_out_something(job: Job, source: Source, parts: list[Part]) -> list[Part]:
-    """With so few documents that none is held out, holds out the one with the smallest hash."""
-    documents = sum(sum(part.documents.values()) for part in parts)
-    if documents < 2 or any(part.documents["heldout"] for part in parts):
-        return parts
-    index = min(range(len(parts)), key=lambda i: parts[i].lowest_hash)
-    do_shard(dataclasses.replace(job, threshold=parts[index].lowest_hash + 1), index, source.shards[index])
-    return [*parts[:index], load_part(job.directory, index), *parts[index + 1 :]]
-
-
-def _check_splits(data: DataConfig, parts: list[Part]) -> None:
-    totals = {split: sum(part.documents[split] for part in parts) for split in SPLITS}
-    if not sum(totals.values()):
-        reasons = ", ".join(f"{count} {reason}" for reason, count in _skipped(parts).items()) or "it is empty"
-        raise UserError(
-            f"data.corpus={data.corpus!r} leaves nothing to learn from: {reasons}; see also data.text_field"
-        )
-    for split, count in totals.items():
-        if not count:
-            raise UserError(
-                f"data.corpus={data.corpus!r} leaves no document for the split {split!r} with "
-                f"data.holdout_fraction={data.holdout_fraction}; two documents are the least, better hundreds"
-            )
-
-
-def _split_info(split: str, parts: list[Part]) -> SplitInfo:
-    return SplitInfo(
-        files=tuple(part.files[split] for part in parts if split in part.files),
-        documents=sum(part.documents[split] for part in parts),
-        segments=sum(part.segments[split] for part in parts),
-        tokens=sum(part.tokens[split] for part in parts),
-    )
-
-
-def _skipped(parts: list[Part]) -> dict[str, int]:
-    total: collections.Counter[str] = collections.Counter()
-    for part in parts:
-        total.update(part.skipped)
-    return dict(sorted(total.items()))

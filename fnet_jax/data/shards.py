@@ -1,8 +1,10 @@
 """Shards: parts of a corpus that are read on their own, wherever they come from."""
 
+import codecs
 import dataclasses
 import gzip
 import json
+import mmap
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,7 +12,9 @@ from typing import Any, Protocol
 
 from fnet_jax.data import pydocs
 
-_ARTICLE = re.compile(r"^ ?= [^=\n]+ = ?$", re.MULTILINE)  # first-level heading of WikiText
+_LONGEST_TITLE = 1000
+# First-level heading of WikiText.
+_ARTICLE = re.compile(rb"^ ?= [^=\n]{1,%d} = ?$" % _LONGEST_TITLE, re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +69,54 @@ class TextShard:
     def __iter__(self) -> Iterator[str | Broken]:
         """See `Shard`."""
         for path in self.paths:
-            text = _decode(Path(path).read_bytes())
-            if isinstance(text, Broken):
-                yield text
-                continue
-            starts = [match.start() for match in _ARTICLE.finditer(text)] or [0]
+            data = Path(path).read_bytes()
+            for start, stop in _articles(data, 0, len(data)):
+                yield _nonempty(data[start:stop])
+
+
+@dataclasses.dataclass(frozen=True)
+class TextRangeShard:
+    """The articles of a large WikiText file that start at a byte in [start, stop).
+
+    Of a text without articles, the whole is the document that starts at 0.
+    """
+
+    path: str
+    start: int
+    stop: int
+
+    @property
+    def name(self) -> str:
+        """The file and where in it."""
+        return f"{self.path}@{self.start}"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self.stop - self.start
+
+    def __iter__(self) -> Iterator[str | Broken]:
+        """See `Shard`."""
+        with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for start, stop in _articles(data, self.start, self.stop):
+                yield _nonempty(data[start:stop])
+
+
+def _articles(data: bytes | mmap.mmap, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Where the documents lie that start in [start, stop): at byte 0 and at each heading.
+
+    Blanks before a heading at the beginning are no document.
+    """
+    headings = _ARTICLE.finditer(data, start, min(stop + 2 * _LONGEST_TITLE, len(data)))
+    starts = [heading.start() for heading in headings if heading.start() < stop]
+    if start == 0:
+        if starts and not data[: starts[0]].removeprefix(codecs.BOM_UTF8).strip():
             starts[0] = 0
-            for start, stop in zip(starts, [*starts[1:], len(text)], strict=True):
-                yield _nonempty(text[start:stop])
+        elif not starts or starts[0]:
+            starts.insert(0, 0)
+    if starts:
+        following = _ARTICLE.search(data, stop) if stop < len(data) else None
+        yield from zip(starts, [*starts[1:], following.start() if following else len(data)], strict=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,7 +228,10 @@ def _decode(data: bytes) -> str | Broken:
         return Broken("invalid UTF-8")
 
 
-def _nonempty(text: str) -> str | Broken:
+def _nonempty(value: str | bytes) -> str | Broken:
+    text = _decode(value) if isinstance(value, bytes) else value
+    if isinstance(text, Broken):
+        return text
     if not text.strip():
         return Broken("empty")
     try:
@@ -199,7 +246,4 @@ def _field(record: Any, name: str) -> str | Broken:
     if not isinstance(record, dict) or record.get(name) is None:
         return Broken("missing field")
     value = record[name]
-    text = _decode(value) if isinstance(value, bytes) else value
-    if isinstance(text, Broken):
-        return text
-    return _nonempty(text) if isinstance(text, str) else Broken("field is no text")
+    return _nonempty(value) if isinstance(value, str | bytes) else Broken("field is no text")

@@ -9,7 +9,16 @@ from pathlib import Path
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import pydocs
-from fnet_jax.data.shards import Broken, JsonlShard, ParquetShard, PydocsShard, Shard, TextShard, TfdsShard
+from fnet_jax.data.shards import (
+    Broken,
+    JsonlShard,
+    ParquetShard,
+    PydocsShard,
+    Shard,
+    TextRangeShard,
+    TextShard,
+    TfdsShard,
+)
 from fnet_jax.data.tfds_sets import check_prepared, open_builder
 
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".json.gz", ".parquet")  # what is looked for in folders
@@ -48,6 +57,11 @@ def open_source(corpus: str, text_field: str = "text") -> Source:
     Raises:
         UserError: if nothing is there.
     """
+    if "://" in corpus:
+        raise UserError(
+            f"data.corpus={corpus!r} is no file or folder; mount the object store and give the folder where "
+            "it is mounted, or copy the files"
+        )
     shards: list[Shard]
     if corpus == "pydocs":
         shards = [PydocsShard(library) for library in pydocs.LIBRARIES]
@@ -81,7 +95,7 @@ def _find_files(corpus: str) -> list[Path]:
 
 
 def _file_shards(paths: list[Path], text_field: str) -> list[Shard]:
-    """Groups small text files, and cuts large JSONL and Parquet files."""
+    """Groups small text files, and cuts large files, compressed ones excepted."""
     total = sum(path.stat().st_size for path in paths)
     goal = max(_MIN_SHARD_BYTES, total // _MAX_SHARDS)
     shards: list[Shard] = []
@@ -95,6 +109,9 @@ def _file_shards(paths: list[Path], text_field: str) -> list[Shard]:
             shards += [JsonlShard(str(path), text_field, at, min(at + goal, size)) for at in starts]
         elif path.suffix == ".parquet":
             shards += _parquet_shards(path, text_field, goal)
+        elif size > goal:
+            starts = range(0, size, goal)
+            shards += [TextRangeShard(str(path), at, min(at + goal, size)) for at in starts]
         else:
             texts.append(path)
     group: list[str] = []

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import sentencepiece
 
-from fnet_jax.core.batch import NUM_SPECIAL_IDS, PAD_ID, SPECIAL_PIECES
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.pieces import NUM_SPECIAL_IDS, PAD_ID, SPECIAL_PIECES
 from fnet_jax.data.text import paragraphs
 
 _TRAINING_BYTES = 64 << 20  # text is taken from all over the corpus up to this much

@@ -24,6 +24,12 @@ import jax.numpy as jnp
 
 from fnet_jax.nn.matrices import cos_sin, dct_matrix, einsum, wide
 
+# Factors (a, b) of combinations a·Re f + b·Im f.
+Wanted = tuple[tuple[int, int], ...]
+
+# Data times matrix[out, in], along an axis of the data.
+_ALONG = {1: "bld,nl->bnd", 2: "bld,ed->ble"}
+
 
 def fourier_fft(x_BLD: jax.Array) -> jax.Array:
     """By `rfft2`: one library call over both axes, no transposes between."""
@@ -58,22 +64,22 @@ def fourier_folded(x_BLD: jax.Array) -> jax.Array:
     Both products give one quarter of their result; it is even, or odd, in both indices again.
     """
     _, length, width = x_BLD.shape
-    even_BLD, odd_BLD = _fold(x_BLD, axis=1)
+    even_BLD, odd_BLD = fold(x_BLD, axis=1)
     cc, ss = _FoldedMatrices(x_BLD, 0, 0), _FoldedMatrices(x_BLD, 1, 1)
-    y_even = _unfold(cc(_fold(even_BLD, axis=2)[0]), None, width, axis=2)
-    y_odd = _unfold(None, -ss(_fold(odd_BLD, axis=2)[1]), width, axis=2)
-    return _unfold(y_even, y_odd, length, axis=1).astype(x_BLD.dtype)
+    y_even = unfold(cc(fold(even_BLD, axis=2)[0]), None, width, axis=2)
+    y_odd = unfold(None, -ss(fold(odd_BLD, axis=2)[1]), width, axis=2)
+    return unfold(y_even, y_odd, length, axis=1).astype(x_BLD.dtype)
 
 
 def hartley_folded(x_BLD: jax.Array) -> jax.Array:
     """As `fourier_folded`, with the two mixed parts as well."""
     _, length, width = x_BLD.shape
-    even_BLD, odd_BLD = _fold(x_BLD, axis=1)
-    (ee, eo), (oe, oo) = _fold(even_BLD, axis=2), _fold(odd_BLD, axis=2)
+    even_BLD, odd_BLD = fold(x_BLD, axis=1)
+    (ee, eo), (oe, oo) = fold(even_BLD, axis=2), fold(odd_BLD, axis=2)
     cc, cs, sc, ss = (_FoldedMatrices(x_BLD, i, j) for i in (0, 1) for j in (0, 1))
-    y_even = _unfold(cc(ee), cs(eo), width, axis=2)
-    y_odd = _unfold(sc(oe), -ss(oo), width, axis=2)
-    return _unfold(y_even, y_odd, length, axis=1).astype(x_BLD.dtype)
+    y_even = unfold(cc(ee), cs(eo), width, axis=2)
+    y_odd = unfold(sc(oe), -ss(oo), width, axis=2)
+    return unfold(y_even, y_odd, length, axis=1).astype(x_BLD.dtype)
 
 
 def fourier_split(x_BLD: jax.Array) -> jax.Array:
@@ -88,19 +94,13 @@ def hartley_split(x_BLD: jax.Array) -> jax.Array:
     return _fill_other_half(y_BLK, mirror_BLK, x_BLD.shape[-1]).astype(x_BLD.dtype)
 
 
-def dct_dense(x_BLD: jax.Array) -> jax.Array:
-    """The orthonormal cosine transform of `transforms.dct`, by `T_L x T_D^T`."""
-    t_LL, t_DD = (dct_matrix(n, wide(x_BLD)).astype(x_BLD.dtype) for n in x_BLD.shape[1:])
-    return einsum("bld,nl->bnd", einsum("bld,ed->ble", x_BLD, t_DD), t_LL)
+def dct_dense(x_BLD: jax.Array, axis: int) -> jax.Array:
+    """The orthonormal cosine transform of `transforms.dct` along the length or the width (axis 1 or 2)."""
+    return einsum(_ALONG[axis], x_BLD, dct_matrix(x_BLD.shape[axis], wide(x_BLD)).astype(x_BLD.dtype))
 
 
-def dct_folded(x_BLD: jax.Array) -> jax.Array:
+def dct_folded(x_BLD: jax.Array, axis: int) -> jax.Array:
     """As `dct_dense`: even rows of T see x[j] + x[n−1−j] only, odd rows x[j] − x[n−1−j]."""
-    h_BLD = _dct_along(x_BLD, "bld,ed->ble", axis=2)
-    return _dct_along(h_BLD, "bld,nl->bnd", axis=1)
-
-
-def _dct_along(x_BLD: jax.Array, equation: str, axis: int) -> jax.Array:
     n = x_BLD.shape[axis]
     m = n // 2
     matrix = dct_matrix(n, wide(x_BLD)).astype(x_BLD.dtype)
@@ -112,8 +112,8 @@ def _dct_along(x_BLD: jax.Array, equation: str, axis: int) -> jax.Array:
     first, last = part(0, m), jnp.flip(part(n - m, n), axis)
     even = jnp.concatenate([first + last, part(m, n - m)], axis).astype(x_BLD.dtype)
     odd = (first - last).astype(x_BLD.dtype)
-    y_even = einsum(equation, even, matrix[0::2, : n - m])
-    y_odd = einsum(equation, odd, matrix[1::2, :m])
+    y_even = einsum(_ALONG[axis], even, matrix[0::2, : n - m])
+    y_odd = einsum(_ALONG[axis], odd, matrix[1::2, :m])
     y_odd = jnp.pad(y_odd, [(0, n % 2 if i == axis else 0) for i in range(3)])
     y = jnp.stack([y_even, y_odd], axis + 1)  # row 2k from the even rows, row 2k + 1 from the odd ones
     y = y.reshape(*x.shape[:axis], -1, *x.shape[axis + 1 :])
@@ -128,9 +128,13 @@ def _fill_other_half(half_BLK: jax.Array, mirror_BLK: jax.Array, width: int) -> 
         mirror_BLK: the same quantity of the conjugate spectrum, same columns.
         width: D.
     """
-    mirror_BLK = mirror_BLK[:, :, 1 : (width + 1) // 2]
-    mirror_BLK = jnp.roll(mirror_BLK[:, ::-1, ::-1], 1, axis=1)  # row l <- row −l mod L
-    return jnp.concatenate([half_BLK, mirror_BLK], axis=-1)
+    mirror_BLK = mirrored(mirror_BLK[:, :, 1 : (width + 1) // 2])
+    return jnp.concatenate([half_BLK, mirror_BLK[:, :, ::-1]], axis=-1)
+
+
+def mirrored(x_BLK: jax.Array) -> jax.Array:
+    """Row l from row −l mod L."""
+    return jnp.roll(x_BLK[:, ::-1], 1, axis=1)
 
 
 def _two_products(
@@ -141,7 +145,7 @@ def _two_products(
     return einsum("bzld,znl->bnd", h_BZLD, jnp.stack(left_LL).astype(x_BLD.dtype))
 
 
-def _fold(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+def fold(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     """Even and odd part of x along one axis of n elements, in `wide(x)`.
 
     Returns:
@@ -159,7 +163,7 @@ def _fold(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     return jnp.concatenate([part(0, 1), first + last, part(m + 1, n - m)], axis), first - last
 
 
-def _unfold(even: jax.Array | None, odd: jax.Array | None, n: int, axis: int) -> jax.Array:
+def unfold(even: jax.Array | None, odd: jax.Array | None, n: int, axis: int) -> jax.Array:
     """The whole of n elements from an even part (0 ≤ k ≤ n/2) and an odd one (0 < k < n/2); None is 0."""
     m = (n - 1) // 2
     if odd is None:
@@ -174,6 +178,14 @@ def _unfold(even: jax.Array | None, odd: jax.Array | None, n: int, axis: int) ->
     return jnp.concatenate([even + jnp.pad(odd, padding), jnp.flip(mirrored, axis)], axis)
 
 
+def quarters(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
+    """C for the even part along an axis, S for the odd one, in the dtype of x."""
+    n = x.shape[axis]
+    c, s = cos_sin(n, wide(x), n // 2 + 1, n // 2 + 1)
+    inner = slice(1, (n + 1) // 2)
+    return c.astype(x.dtype), s[inner, inner].astype(x.dtype)
+
+
 class _FoldedMatrices:
     """Multiplies a part of x by the matching quarter of C or S on each side.
 
@@ -183,36 +195,39 @@ class _FoldedMatrices:
     """
 
     def __init__(self, x_BLD: jax.Array, left: int, right: int) -> None:
-        def matrix(n: int, odd: int) -> jax.Array:
-            quarter = cos_sin(n, wide(x_BLD), n // 2 + 1, n // 2 + 1)[odd]
-            inner = slice(1, (n + 1) // 2) if odd else slice(None)
-            return quarter[inner, inner].astype(x_BLD.dtype)
-
-        self._left, self._right = matrix(x_BLD.shape[1], left), matrix(x_BLD.shape[2], right)
+        self._left, self._right = quarters(x_BLD, 1)[left], quarters(x_BLD, 2)[right]
 
     def __call__(self, part: jax.Array) -> jax.Array:
         h = einsum("bld,de->ble", part.astype(self._right.dtype), self._right)
         return einsum("bld,nl->bnd", h, self._left, keep_wide=True)
 
 
-def _split(x_BLD: jax.Array, wanted: tuple[tuple[int, int], ...]) -> jax.Array:
-    """a·Re f + b·Im f for each (a, b) of `wanted`, columns 0 … D//2 of f = F_L x F_D: [len(wanted), B, L, K].
+def _split(x_BLD: jax.Array, wanted: Wanted) -> jax.Array:
+    """As `two_stages`, for columns 0 … D//2 of f = F_L x F_D."""
+    width = x_BLD.shape[-1]
+    c_DK, s_DK = cos_sin(width, wide(x_BLD), width, width // 2 + 1)
+    h_BZLK = einsum("bld,zdk->bzlk", x_BLD, jnp.stack([c_DK, -s_DK]).astype(x_BLD.dtype))
+    return two_stages(h_BZLK, wanted)
+
+
+def two_stages(h_BZLK: jax.Array, wanted: Wanted) -> jax.Array:
+    """a·Re f + b·Im f for each (a, b) of `wanted`, of f = F_L h: [len(wanted), B, L, K].
 
     With l = L2·a + m and j = c + L1·e, exp(−2πi·l·j/L) = exp(−2πi·l·c/L)·exp(−2πi·m·e/L2): the first
-    factor is a product over a for each m, twiddles included, the second one over m. Letter Z: real and
-    imaginary part.
+    factor is a product over a for each m, twiddles included, the second one over m.
+
+    Args:
+        h_BZLK: letter Z: real and imaginary part.
+        wanted: pairs of factors.
     """
-    batch, length, width = x_BLD.shape
-    dtype = x_BLD.dtype
+    batch, _, length, _ = h_BZLK.shape
+    dtype, wider = h_BZLK.dtype, wide(h_BZLK)
     l1, l2 = _factors(length)
-    c_DK, s_DK = cos_sin(width, wide(x_BLD), width, width // 2 + 1)
-    h = einsum("bld,zdk->bzlk", x_BLD, jnp.stack([c_DK, -s_DK]).astype(dtype))
-
-    c, s = (part.reshape(l1, l1, l2) for part in cos_sin(length, wide(x_BLD), l1, length))
+    c, s = (part.reshape(l1, l1, l2) for part in cos_sin(length, wider, l1, length))
     first = jnp.stack([jnp.stack([c, s]), jnp.stack([-s, c])]).astype(dtype)  # [out Z, in Z, c, a, m]
-    h = einsum("yzcam,bzamk->bycmk", first, h.reshape(batch, 2, l1, l2, -1))
+    h = einsum("yzcam,bzamk->bycmk", first, h_BZLK.reshape(batch, 2, l1, l2, -1))
 
-    c, s = cos_sin(l2, wide(x_BLD))
+    c, s = cos_sin(l2, wider)
     second = jnp.stack([jnp.stack([a * c - b * s, a * s + b * c]) for a, b in wanted]).astype(dtype)
     y = einsum("wzem,bzcmk->wbeck", second, h)
     return y.reshape(len(wanted), batch, length, -1)

@@ -11,10 +11,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.batch import PAD_ID
 from fnet_jax.core.config import ModelConfig
+from fnet_jax.core.mesh import constrain, gathered
+from fnet_jax.core.pieces import PAD_ID
 from fnet_jax.nn import transforms
-from fnet_jax.nn.mixers import MIXERS, normal_init
+from fnet_jax.nn.layers import LayerNorm, dense, lean, normal_init
+from fnet_jax.nn.mixers import MIXERS
+from fnet_jax.nn.parallel import first_position
 
 
 class Encoder(nn.Module):
@@ -27,7 +30,7 @@ class Encoder(nn.Module):
         self.embedder = Embedder(self.config)
         for first, count, mixer in layer_runs(self.config):
             setattr(self, f"layers_{first}", _stack(self.config, count)(self.config, mixer))
-        self.pooler = nn.Dense(self.config.d_model, dtype=self.config.dtype, kernel_init=normal_init)
+        self.pooler = dense((None, "embed"), self.config.d_model, dtype=self.config.dtype)
 
     def __call__(
         self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool
@@ -50,7 +53,7 @@ class Encoder(nn.Module):
         padding_mask_BL = input_ids_BL != PAD_ID
         for first, _, _ in layer_runs(self.config):
             x_BLD, _ = getattr(self, f"layers_{first}")(x_BLD, padding_mask_BL, deterministic)
-        pooled_BD = x_BLD[:, 0] if self.config.pooling == "first" else _mean(x_BLD, padding_mask_BL)
+        pooled_BD = first_position(x_BLD) if self.config.pooling == "first" else _mean(x_BLD, padding_mask_BL)
         return x_BLD, jnp.tanh(self.pooler(pooled_BD))
 
     def word_embedding(self) -> jax.Array:
@@ -80,7 +83,8 @@ class Embedder(nn.Module):
         self.type = nn.Embed(c.type_vocab_size, c.d_emb, embedding_init=normal_init)
         self.layer_norm = LayerNorm(output_dtype=c.dtype)
         # The one Dense of the model that the original initialises by Flax's default, lecun_normal.
-        self.hidden_mapping_in = nn.Dense(c.d_model, dtype=c.dtype)
+        init = nn.initializers.lecun_normal()
+        self.hidden_mapping_in = dense((None, "embed"), c.d_model, dtype=c.dtype, kernel_init=init)
         self.dropout = nn.Dropout(c.dropout_rate)
 
     def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool) -> jax.Array:
@@ -98,20 +102,13 @@ class Embedder(nn.Module):
                 f"the input has {length} positions, max_seq_length is {self.config.max_seq_length}; "
                 f"cut the input or raise max_seq_length"
             )
-        position_1LE = self.position(jnp.arange(length)[None])
-        x_BLE = self.word(input_ids_BL) + position_1LE + self.type(type_ids_BL)
-        return self.dropout(self.hidden_mapping_in(self.layer_norm(x_BLE)), deterministic)
-
-
-class LayerNorm(nn.LayerNorm):
-    """LayerNorm over the last axis, epsilon 1e-12, all in float32; only its output is `output_dtype`."""
-
-    epsilon: float = 1e-12
-    output_dtype: str = "float32"
-
-    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
-        """Normalises."""
-        return super().__call__(x.astype(jnp.float32)).astype(self.output_dtype)
+        input_ids_BL, type_ids_BL = (constrain(ids, "batch", "length") for ids in (input_ids_BL, type_ids_BL))
+        word_BLE = jnp.take(gathered(self.word.embedding, ("vocab", "embed"), whole=""), input_ids_BL, axis=0)
+        position_LE = gathered(self.position.embedding, (None, "embed"))[:length]
+        type_BLE = jnp.take(gathered(self.type.embedding, (None, "embed")), type_ids_BL, axis=0)
+        x_BLE = word_BLE + position_LE[None] + type_BLE
+        x_BLD = self.hidden_mapping_in(self.layer_norm(x_BLE))
+        return constrain(self.dropout(x_BLD, deterministic), "batch", "length", None)
 
 
 class Block(nn.Module):
@@ -130,9 +127,12 @@ class Block(nn.Module):
         """Returns (y_BLD, None): the carry of `nn.scan` and no other output."""
         c = self.config
         mixed_BLD = MIXERS[self.mixer](c, name=self.mixer)(x_BLD, padding_mask_BL, deterministic)
-        x_BLD = _lean(LayerNorm)(output_dtype=c.dtype, name="mixing_layer_norm")(x_BLD + mixed_BLD)
-        fed_BLD = FeedForward(c, name="feed_forward")(x_BLD, deterministic)
-        return _lean(LayerNorm)(output_dtype=c.dtype, name="output_layer_norm")(x_BLD + fed_BLD), None
+        x_BLD = constrain(x_BLD + mixed_BLD, "batch", "length", None)
+        x_BLD = lean(LayerNorm)(output_dtype=c.dtype, name="mixing_layer_norm")(x_BLD)
+        x_BLD = constrain(
+            x_BLD + FeedForward(c, name="feed_forward")(x_BLD, deterministic), "batch", "length", None
+        )
+        return lean(LayerNorm)(output_dtype=c.dtype, name="output_layer_norm")(x_BLD), None
 
 
 class FeedForward(nn.Module):
@@ -144,28 +144,12 @@ class FeedForward(nn.Module):
     def __call__(self, x_BLD: jax.Array, deterministic: bool) -> jax.Array:
         """Returns y_BLD."""
         c = self.config
-        h_BLF = nn.Dense(
-            c.d_ff, dtype=c.dtype, kernel_init=normal_init, bias_init=normal_init, name="intermediate"
-        )(x_BLD)
-        y_BLD = _lean(_GeluDense)(c.d_model, dtype=c.dtype, kernel_init=normal_init, name="output")(h_BLF)
+        h_BLF = dense(("embed", "mlp"), c.d_ff, dtype=c.dtype, bias_init=normal_init, name="intermediate")(
+            x_BLD
+        )
+        h_BLF = constrain(h_BLF, "batch", "length", "mlp")
+        y_BLD = dense(("mlp", "embed"), c.d_model, gelu=True, dtype=c.dtype, name="output")(h_BLF)
         return nn.Dropout(c.dropout_rate)(y_BLD, deterministic)
-
-
-class _GeluDense(nn.Dense):
-    """Dense of GELU of the input."""
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return super().__call__(nn.gelu(x, approximate=True))
-
-
-def _lean(module: type[nn.Module]) -> type[nn.Module]:
-    """A module that keeps its input for the backward pass, and computes what else it needs anew.
-
-    For cheap functions, elementwise or nearly so. Left alone, JAX keeps every intermediate of GELU and
-    LayerNorm: six arrays [B, L, F] and six float32 [B, L, D] for a layer, most of the memory of a step.
-    """
-    # Inside a scan nothing can be merged with the recomputation.
-    return nn.remat(module, prevent_cse=False)
 
 
 def layer_mixers(config: ModelConfig) -> tuple[str, ...]:
@@ -214,6 +198,8 @@ def describe_layers(config: ModelConfig, platform: str) -> str:
             if impl == "auto":
                 impl = transforms.choose_impl(platform, config.max_seq_length, config.d_model)
             mixer += f" ({impl})"
+        if mixer == "attention" and config.attention_impl != "xla":
+            mixer += f" ({config.attention_impl if platform == 'gpu' else 'xla'})"
         parts.append(f"{count} layer{'s' * (count > 1)} of {mixer}")
     return ", ".join(parts)
 

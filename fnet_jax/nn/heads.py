@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from fnet_jax.core.config import ModelConfig
-from fnet_jax.nn.encoder import Encoder, LayerNorm
-from fnet_jax.nn.mixers import normal_init
+from fnet_jax.core.mesh import Logical, gathered
+from fnet_jax.nn.encoder import Encoder
+from fnet_jax.nn.layers import LayerNorm, dense, normal_init
+from fnet_jax.nn.parallel import take_positions
 
 
 class PretrainLogits(NamedTuple):
@@ -27,9 +29,9 @@ class PretrainModel(nn.Module):
         """Names the submodules as the original does."""
         c = self.config
         self.encoder = Encoder(c)
-        self.predictions_dense = nn.Dense(c.d_emb, dtype=c.dtype, kernel_init=normal_init)
+        self.predictions_dense = dense((None, "embed"), c.d_emb, dtype=c.dtype)
         self.predictions_layer_norm = LayerNorm(output_dtype=c.dtype)
-        self.predictions_output = OutputProjection(c.vocab_size)
+        self.predictions_output = OutputProjection(c.vocab_size, ("vocab", "embed"))
         self.classification = OutputProjection(2)
 
     def __call__(
@@ -54,8 +56,7 @@ class PretrainModel(nn.Module):
             ValueError: see `Encoder`.
         """
         sequence_BLD, pooled_BD = self.encoder(input_ids_BL, type_ids_BL, deterministic)
-        # Indexed within each example, so a batch spread over devices needs no communication.
-        masked_BPD = jnp.take_along_axis(sequence_BLD, masked_lm_positions_BP[:, :, None], axis=1)
+        masked_BPD = take_positions(sequence_BLD, masked_lm_positions_BP)
         hidden_BPE = self.predictions_layer_norm(nn.gelu(self.predictions_dense(masked_BPD)))
         masked_lm_BPV = self.predictions_output(hidden_BPE, self.encoder.word_embedding())
         return PretrainLogits(masked_lm_BPV, self.classification(pooled_BD))
@@ -91,9 +92,13 @@ class SequenceModel(nn.Module):
 
 
 class OutputProjection(nn.Module):
-    """A dense layer whose kernel lies the other way round, [C, D], so that it can be an embedding table."""
+    """A dense layer whose kernel lies the other way round, [C, D], so that it can be an embedding table.
+
+    `logical` are the axes of the kernel, as `core.mesh.PARAM_RULES` has them.
+    """
 
     num_outputs: int
+    logical: Logical = (None, "embed")
 
     @nn.compact
     def __call__(self, x: jax.Array, kernel_CD: jax.Array | None = None) -> jax.Array:
@@ -101,7 +106,7 @@ class OutputProjection(nn.Module):
         if kernel_CD is None:
             kernel_CD = self.param("output_kernel", normal_init, (self.num_outputs, x.shape[-1]))
         bias_C = self.param("output_bias", normal_init, (self.num_outputs,))
-        kernel_CD = kernel_CD.astype(x.dtype)
+        kernel_CD = gathered(kernel_CD.astype(x.dtype), self.logical)
         logits = jnp.einsum("...d,cd->...c", x, kernel_CD, preferred_element_type=jnp.float32)
         return logits + jnp.expand_dims(bias_C, tuple(range(x.ndim - 1)))
 

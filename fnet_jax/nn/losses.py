@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.batch import MASK_ID, Batch
+from fnet_jax.core.batch import Batch
+from fnet_jax.core.pieces import MASK_ID
 from fnet_jax.nn.heads import PretrainLogits
 
 # f32 scalars: sum of a quantity, sum of its weights.
@@ -103,7 +104,9 @@ def mean(total: Sum) -> jax.Array:
 def _cross_entropy(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
     """logits[..., C], labels[...] -> −log softmax(logits)[label], and 1 where the label ranks first."""
     logits = logits.astype(jnp.float32)
-    label_logits = jnp.take_along_axis(logits, labels[..., None], axis=-1)[..., 0]
+    # A sum and no index: where classes are divided over devices, an index would gather them all.
+    is_label = jax.lax.broadcasted_iota(labels.dtype, logits.shape, logits.ndim - 1) == labels[..., None]
+    label_logits = jnp.sum(jnp.where(is_label, logits, 0.0), axis=-1)
     hits = (jnp.argmax(logits, axis=-1) == labels).astype(jnp.float32)
     return jax.nn.logsumexp(logits, axis=-1) - label_logits, hits
 

@@ -6,17 +6,18 @@
 other token, as the original does. To add a mixer see docs/add_a_mixer.md.
 """
 
-from typing import Any
+import functools
+from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.config import ModelConfig
+from fnet_jax.core.config import AttentionImpl, ModelConfig
+from fnet_jax.core.mesh import gathered
 from fnet_jax.nn import transforms
-
-INIT_STDDEV = 0.02
-normal_init = nn.initializers.normal(INIT_STDDEV)
+from fnet_jax.nn.layers import dense, normal_init
+from fnet_jax.nn.parallel import divide_heads, divide_positions, with_all_positions
 
 
 class Fourier(nn.Module):
@@ -122,25 +123,23 @@ class Attention(nn.Module):
         if width % heads:
             raise ValueError(f"d_model={width} is not a multiple of num_heads={heads}")
 
-        def dense(name: str, features: Any, axis: Any = -1) -> nn.DenseGeneral:
-            return nn.DenseGeneral(
-                features, axis, dtype=x_BLD.dtype, kernel_init=normal_init, bias_init=normal_init, name=name
-            )
+        layer = functools.partial(dense, dtype=x_BLD.dtype, bias_init=normal_init)
 
-        # Letter X: width of a head, D/H.
-        q_BLHX, k_BLHX, v_BLHX = (
-            dense(name, (heads, width // heads))(x_BLD) for name in ("query", "key", "value")
-        )
+        def project(name: str) -> jax.Array:
+            """Letter X: width of a head, D/H. All positions of a head are on one device."""
+            y_BLHX = layer(("embed", "heads", None), (heads, width // heads), name=name)(x_BLD)
+            return divide_heads(y_BLHX)
+
+        q_BLHX, k_BLHX, v_BLHX = (project(name) for name in ("query", "key", "value"))
         mask_B11L = padding_mask_BL[:, None, None, :]
         if deterministic or rate == 0:
-            # Inside, the library leaves bfloat16 -> float32 to promotion, which the tests forbid.
-            with jax.numpy_dtype_promotion("standard"):
-                y_BLHX = jax.nn.dot_product_attention(q_BLHX, k_BLHX, v_BLHX, mask=mask_B11L)
+            y_BLHX = library_attention(q_BLHX, k_BLHX, v_BLHX, mask_B11L, self.config.attention_impl)
         else:
             y_BLHX = dropout_attention(
                 q_BLHX, k_BLHX, v_BLHX, mask_B11L, nn.Dropout(rate, deterministic=False)
             )
-        return dense("out", width, axis=(-2, -1))(y_BLHX)
+        out = layer(("heads", None, "embed"), width, axis=(-2, -1), name="out")
+        return out(divide_positions(y_BLHX))
 
 
 class FfOnly(nn.Module):
@@ -167,8 +166,27 @@ MIXERS: dict[str, type[nn.Module]] = {
 }
 
 
+def library_attention(
+    q_BLHX: jax.Array, k_BLHX: jax.Array, v_BLHX: jax.Array, mask_B11L: jax.Array, impl: AttentionImpl
+) -> jax.Array:
+    """`jax.nn.dot_product_attention`, by cuDNN where that is asked for and there is a GPU."""
+    # Inside, the library leaves bfloat16 -> float32 to promotion, which the tests forbid.
+    with jax.numpy_dtype_promotion("standard"):
+        if impl == "xla" or jax.default_backend() != "gpu":
+            return jax.nn.dot_product_attention(q_BLHX, k_BLHX, v_BLHX, mask=mask_B11L)
+        # Padding is at the end. As a mask it would have to be written out, an [L, L] for every example.
+        lengths_B = jnp.sum(mask_B11L, axis=(1, 2, 3), dtype=jnp.int32)
+        return jax.nn.dot_product_attention(
+            q_BLHX, k_BLHX, v_BLHX, key_value_seq_lengths=lengths_B, implementation="cudnn"
+        )
+
+
 def dropout_attention(
-    q_BLHX: jax.Array, k_BLHX: jax.Array, v_BLHX: jax.Array, mask_B11L: jax.Array, dropout: Any
+    q_BLHX: jax.Array,
+    k_BLHX: jax.Array,
+    v_BLHX: jax.Array,
+    mask_B11L: jax.Array,
+    dropout: Callable[[jax.Array], jax.Array],
 ) -> jax.Array:
     """What `jax.nn.dot_product_attention` computes, with dropout on the probabilities.
 
@@ -205,5 +223,10 @@ def _fixed_shape(mixer: Linear | Random, x_BLD: jax.Array) -> tuple[int, int]:
 
 def _matrices_mix(x_BLD: jax.Array, hidden_kernel_DD: jax.Array, seq_kernel_LL: jax.Array) -> jax.Array:
     """`y[n, k] = Σ seq_kernel[n, i] x[i, j] hidden_kernel[j, k]`, in the dtype of x."""
-    h_BLD = jnp.einsum("blj,jk->blk", x_BLD, hidden_kernel_DD.astype(x_BLD.dtype))
-    return jnp.einsum("nl,blk->bnk", seq_kernel_LL.astype(x_BLD.dtype), h_BLD)
+    hidden_kernel_DD = gathered(hidden_kernel_DD.astype(x_BLD.dtype), (None, "embed"))
+    h_BLD = jnp.einsum("blj,jk->blk", x_BLD, hidden_kernel_DD)
+    return with_all_positions(_along_length, h_BLD, seq_kernel_LL.astype(x_BLD.dtype))
+
+
+def _along_length(h_BLD: jax.Array, seq_kernel_LL: jax.Array) -> jax.Array:
+    return jnp.einsum("nl,blk->bnk", seq_kernel_LL, h_BLD)

@@ -22,10 +22,11 @@ import jax
 
 from fnet_jax.core.config import FourierImpl
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import per_device
-from fnet_jax.nn import dft
+from fnet_jax.core.mesh import parts
+from fnet_jax.nn import dft, dft_pairs
 from fnet_jax.nn.kernels import fourier_tpu
 from fnet_jax.nn.matrices import MAX_EXACT_SIZE, einsum, hadamard_factors, wide
+from fnet_jax.nn.parallel import per_device, with_all_positions
 
 Transform = Callable[[jax.Array], jax.Array]
 
@@ -75,7 +76,7 @@ def fourier(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     Raises:
         ValueError: for an unknown `impl`, or one that cannot serve L or D.
     """
-    return _apply(_FOURIER, x_BLD, impl)
+    return _apply(_FOURIER, _FOURIER_DIVIDED, x_BLD, impl)
 
 
 def hartley(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
@@ -94,7 +95,7 @@ def hartley(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     Raises:
         ValueError: as in `fourier`.
     """
-    return _apply(_HARTLEY, x_BLD, impl)
+    return _apply(_HARTLEY, _HARTLEY_DIVIDED, x_BLD, impl)
 
 
 def dct(x_BLD: jax.Array) -> jax.Array:
@@ -114,8 +115,15 @@ def dct(x_BLD: jax.Array) -> jax.Array:
     Raises:
         ValueError: if L or D is above `MAX_EXACT_SIZE`.
     """
+    return with_all_positions(functools.partial(_dct_along, 1), _dct_along(2, x_BLD))
+
+
+def _dct_along(axis: int, x: jax.Array) -> jax.Array:
     # Folding: measured 1.5 times as fast as the dense form on a CPU, docs/mixing.md; elsewhere unknown.
-    return jax.lax.platform_dependent(x_BLD, cpu=dft.dct_folded, default=dft.dct_dense)
+    ways = {"cpu": dft.dct_folded, "default": dft.dct_dense}
+    return jax.lax.platform_dependent(
+        x, **{platform: functools.partial(way, axis=axis) for platform, way in ways.items()}
+    )
 
 
 def hadamard(x_BLD: jax.Array) -> jax.Array:
@@ -153,8 +161,8 @@ def _symmetric(fn: Transform) -> Transform:
 @_symmetric
 def _hadamard(x_BLD: jax.Array) -> jax.Array:
     _, length, width = x_BLD.shape
-    y_BLD = _kronecker(x_BLD, length, before=1)
-    return _kronecker(y_BLD, width, before=length)
+    along_length = functools.partial(_kronecker, size=length, before=1)
+    return with_all_positions(along_length, _kronecker(x_BLD, width, before=length))
 
 
 def _kronecker(x: jax.Array, size: int, before: int) -> jax.Array:
@@ -174,15 +182,17 @@ def _kernel(x_BLD: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(x_BLD, tpu=fourier_tpu.fourier, default=interpreted)
 
 
+Ways = Mapping[FourierImpl, Transform]
+
 # XLA's partitioner gathers the whole batch for an FFT or a kernel: those run per device.
-_FOURIER: Mapping[FourierImpl, Transform] = {
+_FOURIER: Ways = {
     "fft": _symmetric(per_device(dft.fourier_fft)),
     "dft": _symmetric(dft.fourier_dense),
     "folded": _symmetric(dft.fourier_folded),
     "split": _symmetric(dft.fourier_split),
     "pallas": _symmetric(per_device(_kernel)),
 }
-_HARTLEY: Mapping[FourierImpl, Transform] = {
+_HARTLEY: Ways = {
     "fft": _symmetric(per_device(dft.hartley_fft)),
     "dft": _symmetric(dft.hartley_dense),
     "folded": _symmetric(dft.hartley_folded),
@@ -190,17 +200,32 @@ _HARTLEY: Mapping[FourierImpl, Transform] = {
 }
 
 
-def _apply(ways: Mapping[FourierImpl, Transform], x_BLD: jax.Array, impl: FourierImpl) -> jax.Array:
+def _divided(wanted: dft.Wanted) -> Ways:
+    """The same for positions that are divided over devices."""
+    ways: tuple[FourierImpl, ...] = ("fft", "dft", "folded", "split")
+    return {way: _symmetric(functools.partial(dft_pairs.transform, way=way, wanted=wanted)) for way in ways}
+
+
+_FOURIER_DIVIDED, _HARTLEY_DIVIDED = _divided(dft_pairs.FOURIER), _divided(dft_pairs.HARTLEY)
+
+
+def _apply(whole: Ways, divided: Ways, x_BLD: jax.Array, impl: FourierImpl) -> jax.Array:
+    ways = whole
+    if parts("length") > 1:
+        ways = divided
+        if reason := dft_pairs.why_not(x_BLD.shape[-1]):
+            raise UserError(f"positions cannot be divided: {reason}")
     if impl == "auto":
         return _for_platform(ways, x_BLD)
     if impl not in ways:
-        raise UserError(f"fourier_impl={impl!r} is not among the ways here: auto, {', '.join(ways)}")
+        where = "with mesh.seq above 1" if ways is divided else "here"
+        raise UserError(f"fourier_impl={impl!r} is not among the ways {where}: auto, {', '.join(ways)}")
     if impl == "pallas" and (reason := fourier_tpu.why_not(*x_BLD.shape[1:])):
         raise UserError(f"fourier_impl='pallas' cannot serve this model: {reason}; fourier_impl='auto' can")
     return ways[impl](x_BLD)
 
 
-def _for_platform(ways: Mapping[FourierImpl, Transform], x_BLD: jax.Array) -> jax.Array:
+def _for_platform(ways: Ways, x_BLD: jax.Array) -> jax.Array:
     """Decides when the program is lowered, so that compiling for another machine decides for that one."""
     by_platform = {name: choose_impl(name, *x_BLD.shape[1:]) for name in _AUTO}
     if len(set(by_platform.values())) == 1:

@@ -11,7 +11,7 @@ import jax
 from jax.experimental import topologies
 
 from fnet_jax.core import config as config_lib
-from fnet_jax.core.config import Config, check_devices
+from fnet_jax.core.config import Config, check_mesh
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import MESH_AXES, create_mesh
 from fnet_jax.data.tasks import TASKS
@@ -128,8 +128,8 @@ def make_abstract_run(config: Config, devices: list[jax.Device], step: Step) -> 
     Raises:
         UserError: if the mesh or the batch does not fit the devices.
     """
-    mesh = create_mesh(config.mesh.data, devices)
-    check_devices(config, mesh.size, training=step == "train")
+    mesh = create_mesh(**dataclasses.asdict(config.mesh), devices=devices)
+    check_mesh(config, mesh.shape, training=step == "train")
     return make_run(config, mesh, cast(Dataset, None))  # nothing that is compiled asks the data
 
 

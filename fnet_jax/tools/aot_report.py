@@ -2,18 +2,20 @@
 
 import dataclasses
 import math
+from collections.abc import Collection
 from typing import Any
 
 import jax
-import numpy as np
 
 from fnet_jax.core import hlo_cost
 from fnet_jax.core.chips import Chip, find_chip
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.hlo import Collective, Program
+from fnet_jax.core.mesh import axis_size
 from fnet_jax.nn.encoder import describe_layers, layer_mixers
 from fnet_jax.tools.aot_compile import Compiled
 from fnet_jax.train import perf
+from fnet_jax.train.layout import bytes_per_device, describe_layout
 from fnet_jax.train.run import Run
 
 _SECONDS_PER_DAY = 86_400
@@ -79,14 +81,15 @@ class Report:
         model: what else tells models apart: width, vocabulary, …
         batch_size: B, over all devices.
         length: L.
+        layout: where the parameters lie, see `train.layout.describe_layout`; empty if none is divided.
         memory: see `Memory`.
         flops: of matrix products, convolutions, FFTs and custom kernels that tell theirs.
         model_flops: that the maths needs, with fast transforms, see `perf.train_flops_per_example`.
         bytes: between main memory and chip.
         silent_kernels: custom kernels that do not tell their FLOPs.
         collectives: every communication.
-        activation: bytes of one device's [B/devices, L, D] in the dtype of the computation.
-        gathered: the all-gathers at least as large as that, of anything but a parameter.
+        activation: bytes of one device's part of [B, L, D] in the dtype of the computation.
+        gathered: the all-gathers at least as large as that, of anything but what is gathered on purpose.
         bound: see `Bound`.
         compile_seconds: to trace, lower and compile here.
     """
@@ -99,6 +102,7 @@ class Report:
     model: dict[str, Any]
     batch_size: int
     length: int
+    layout: list[str]
     memory: Memory
     flops: float
     model_flops: float
@@ -139,6 +143,7 @@ class Report:
                 "bytes": c.num_bytes,
                 "executions": c.executions,
                 "in_loop": c.in_loop,
+                "group": c.group,
                 "origin": c.origin,
                 "activation_sized_gather": c in self.gathered,
             }
@@ -173,7 +178,13 @@ def analyse(compiled: Compiled, topology: str) -> Report:
     batch_size = config.train.train_batch_size if training else config.train.eval_batch_size
     model = config.model
     itemsize = 2 if model.dtype == "bfloat16" else 4
-    activation = batch_size // devices * model.max_seq_length * model.d_model * itemsize
+    sizes = run.mesh.shape
+    rows = batch_size // (sizes["data"] * sizes["fsdp"])
+    activation = rows * (model.max_seq_length // sizes["seq"]) * model.d_model * itemsize
+    # What is gathered on purpose: parameters, and with `seq` the masked positions of a device's examples.
+    expected = _gathered_shapes(run.abstract.params) | {
+        _squeezed((rows, run.objective.predictions, model.d_model))
+    }
     needed = perf.train_flops_per_example(model, layer_mixers(model), run.objective.predictions)
     flops, moved = hlo_cost.flops(program), hlo_cost.moved_bytes(program)
     return Report(
@@ -185,6 +196,7 @@ def analyse(compiled: Compiled, topology: str) -> Report:
         model={key: getattr(model, key) for key in ("d_model", "d_ff", "vocab_size", "dtype", "remat")},
         batch_size=batch_size,
         length=model.max_seq_length,
+        layout=describe_layout(run.abstract) if sizes["fsdp"] * sizes["tensor"] > 1 else [],
         memory=_memory(compiled, chip),
         flops=flops,
         model_flops=needed * batch_size / devices / (1 if training else 3),
@@ -192,7 +204,7 @@ def analyse(compiled: Compiled, topology: str) -> Report:
         silent_kernels=sum(call.executions for call in hlo_cost.custom_calls(program) if not call.flops),
         collectives=collectives,
         activation=activation,
-        gathered=[c for c in collectives if is_activation_gather(c, activation, run.abstract.params)],
+        gathered=[c for c in collectives if is_activation_gather(c, activation, expected)],
         bound=Bound(
             compute=flops / chip.bf16_flops,
             memory=moved / chip.hbm_bandwidth,
@@ -216,29 +228,47 @@ def chip_of(device_kind: str, topology: str) -> Chip:
     return chip
 
 
-def is_activation_gather(collective: Collective, activation: int, params: Any) -> bool:
+def is_activation_gather(
+    collective: Collective, activation: int, expected: Collection[tuple[int, ...]]
+) -> bool:
     """Whether an all-gather brings an array of the size of a device's activations to every device.
 
     Args:
         collective: any.
-        activation: bytes of one device's [B/devices, L, D].
-        params: the parameters; what has the shape of one, or of a layer of one, is one.
+        activation: bytes of one device's part of [B, L, D].
+        expected: shapes that may be gathered, in order of size and without dimensions of 1.
     """
-    shapes = {_squeezed(leaf.shape[drop:]) for leaf in jax.tree.leaves(params) for drop in (0, 1)}
     return collective.kind == "all-gather" and any(
-        shape.num_bytes >= activation and _squeezed(shape.dims) not in shapes for shape in collective.shapes
+        shape.num_bytes >= activation and _squeezed(shape.dims) not in expected for shape in collective.shapes
     )
 
 
-def sent_bytes(collectives: list[Collective], devices: int) -> float:
-    """Bytes that each device has to send at least, all devices being one group.
+def _gathered_shapes(params: Any) -> set[tuple[int, ...]]:
+    """Shapes of parameters, and of a layer of them, as they are used: whole, or divided by all but `fsdp`."""
+    shapes = set()
+    for leaf in jax.tree.leaves(params):
+        parts = dict(leaf.sharding.mesh.shape) | {"fsdp": 1}
+        used = [
+            size // axis_size(parts, (axes,) if isinstance(axes, str) else axes or ())
+            for size, axes in zip(leaf.shape, leaf.sharding.spec, strict=True)
+        ]
+        shapes |= {_squeezed(tuple(dims[drop:])) for dims in (leaf.shape, used) for drop in (0, 1)}
+    return shapes
 
-    An all-reduce sends (n−1)/n of its array twice (reduce-scatter, all-gather), which is optimal
-    (Patarasuk & Yuan 2009).
+
+def sent_bytes(collectives: list[Collective], devices: int) -> float:
+    """Bytes that each device has to send at least.
+
+    In a group of n devices an all-reduce sends (n−1)/n of its array twice (reduce-scatter, all-gather), which
+    is optimal (Patarasuk & Yuan 2009).
     """
-    share = (devices - 1) / devices
-    factors = {"all-reduce": 2 * share, "reduce-scatter": devices - 1, "collective-permute": 1.0}
-    return sum(c.executions * c.num_bytes * factors.get(c.kind, share) for c in collectives)
+    total = 0.0
+    for c in collectives:
+        group = c.group or devices
+        share = (group - 1) / group
+        factors = {"all-reduce": 2 * share, "reduce-scatter": group - 1, "collective-permute": 1.0}
+        total += c.executions * c.num_bytes * factors.get(c.kind, share)
+    return total
 
 
 def _squeezed(dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -256,17 +286,10 @@ def _memory(compiled: Compiled, chip: Chip) -> Memory:
         + stats.temp_size_in_bytes
     )
     return Memory(
-        parameters=_bytes_per_device(run.abstract.variables),
-        optimizer=_bytes_per_device(run.abstract.opt_state) if training else 0,
-        batch=_bytes_per_device(run.batch_structs(training)),
+        parameters=bytes_per_device(run.abstract.variables),
+        optimizer=bytes_per_device(run.abstract.opt_state) if training else 0,
+        batch=bytes_per_device(run.batch_structs(training)),
         temporaries=stats.temp_size_in_bytes,
         peak=peak + stats.generated_code_size_in_bytes,
         available=chip.hbm_bytes,
-    )
-
-
-def _bytes_per_device(tree: Any) -> int:
-    return sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * np.dtype(leaf.dtype).itemsize
-        for leaf in jax.tree.leaves(tree)
     )

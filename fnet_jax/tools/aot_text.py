@@ -10,13 +10,24 @@ CAVEAT = "These are figures of the compiler and of data sheets. Nothing ran; no 
 def describe(report: Report) -> str:
     """The whole report."""
     return "\n".join(
-        [*_what(report), "", *_memory(report), "", *_work(report), "", *_links(report), "", CAVEAT]
+        [
+            *_what(report),
+            *_layout(report),
+            "",
+            *_memory(report),
+            "",
+            *_work(report),
+            "",
+            *_links(report),
+            "",
+            CAVEAT,
+        ]
     )
 
 
 def _what(report: Report) -> list[str]:
     model = report.model
-    mesh = ", ".join(f"{axis}={size}" for axis, size in report.mesh.items())
+    mesh = ", ".join(f"{axis}={size}" for axis, size in report.mesh.items() if size > 1) or "one device"
     return [
         f"topology     {report.topology}: {report.devices} devices, {report.device_kind}",
         f"mesh         {mesh}",
@@ -40,6 +51,12 @@ def _memory(report: Report) -> list[str]:
     lines = [f"  {name:16s} {show_bytes(size):>10s}" for name, size in rows.items()]
     share = f"  ({memory.peak / memory.available:.0%})" if report.fits else "  does not fit"
     return ["memory per device", *lines[:-2], lines[-2] + share, lines[-1]]
+
+
+def _layout(report: Report) -> list[str]:
+    """Where each parameter lies, if any is divided."""
+    lines = [f"  {line}" for line in report.layout]
+    return ["", "parameters, and the mesh axis of each dimension", *lines] if lines else []
 
 
 def _work(report: Report) -> list[str]:
@@ -66,7 +83,7 @@ def _links(report: Report) -> list[str]:
     if not report.collectives:
         return ["communication: none"]
     rows = [_row(collective) for collective in report.collectives]
-    table = markdown(["kind", "arrays", "size", "runs", "in a loop"], rows).splitlines()
+    table = markdown(["kind", "arrays", "size", "runs", "in a loop", "devices"], rows).splitlines()
     lines = ["communication", *(f"  {line}" for line in table)]
     for collective in report.gathered:
         lines.append(
@@ -83,6 +100,7 @@ def _row(collective: Collective) -> list[str]:
         show_bytes(collective.num_bytes),
         str(collective.executions),
         "yes" if collective.in_loop else "no",
+        str(collective.group or "all"),
     ]
 
 

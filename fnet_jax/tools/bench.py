@@ -135,7 +135,7 @@ def _model_grid(
 ) -> tuple[list[dict[str, int | str]], list[str], tuple[str, ...]]:
     """Settings and names of cases with whole models, and remarks."""
     mixers = _known("mixers", FLAGS.mixers or ["fourier", "attention"], typing.get_args(Mixer))
-    impls = _known("impls", FLAGS.impls or ["auto"], bench_mixing.IMPLS)
+    impls = _known("impls", FLAGS.impls or ["auto"], (*bench_mixing.IMPLS, *bench_model.ATTENTION_IMPLS))
     names = bench_model.names(mixers, impls)
     remarks = _left_out(bench_torch.MODELS, "torch", "transformers")
     if FLAGS.peers and not remarks:
@@ -266,7 +266,7 @@ def define_flags() -> None:
     flags.DEFINE_list("passes", list(bench_mixing.PASSES), "forward, forward+backward.")
     flags.DEFINE_list("mixers", None, "Mixers as in the config; fourier, and attention for whole models.")
     flags.DEFINE_list(
-        "impls", None, "Ways to compute fourier and hartley; all for mixing, auto for whole models."
+        "impls", None, "Ways to compute fourier, hartley, attention; all for mixing, auto for whole models."
     )
     flags.DEFINE_list("workers", ["0", "2"], "Numbers of input processes; 0: a thread.")
     flags.DEFINE_bool("peers", True, "Whether PyTorch and transformers take part where they are installed.")

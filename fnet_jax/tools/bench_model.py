@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import typing
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnet_jax.core import config as config_lib
-from fnet_jax.core.batch import NUM_SPECIAL_IDS, BatchSpec
-from fnet_jax.core.config import Config, ModelConfig
+from fnet_jax.core.batch import BatchSpec
+from fnet_jax.core.config import AttentionImpl, Config, ModelConfig
 from fnet_jax.core.mesh import batch_sharding
+from fnet_jax.core.pieces import NUM_SPECIAL_IDS
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import SequenceModel
 from fnet_jax.tools import bench_jax, bench_torch
@@ -23,16 +25,19 @@ from fnet_jax.train.perf import train_flops_per_example
 from fnet_jax.train.state import create_state
 
 CLASSES = 2
+ATTENTION_IMPLS: tuple[str, ...] = typing.get_args(AttentionImpl)
 
 
 def names(mixers: Sequence[str], impls: Sequence[str]) -> list[str]:
-    """The names of the cases: the mixer, or MIXER/IMPL where it has a choice other than auto."""
+    """The names of the cases: the mixer, or MIXER/IMPL where `impls` has more than "auto" for it.
+
+    `attention` is that of the config, with its dropout; attention/xla and attention/cudnn have none.
+    """
+    ways = {"fourier": IMPLS, "hartley": IMPLS, "attention": ("auto", *ATTENTION_IMPLS)}
     found = []
     for mixer in mixers:
-        if mixer in ("fourier", "hartley"):
-            found += [mixer if impl == "auto" else f"{mixer}/{impl}" for impl in impls if impl in IMPLS]
-        else:
-            found.append(mixer)
+        taken = [impl for impl in impls if impl in ways.get(mixer, ())] or ["auto"]
+        found += [mixer if impl == "auto" else f"{mixer}/{impl}" for impl in taken]
     return found
 
 
@@ -63,7 +68,9 @@ def variant(config: Config, setting: Setting, name: str) -> Config:
         "dtype": setting["dtype"],
         "num_outputs": CLASSES,
     }
-    if impl:
+    if impl in ATTENTION_IMPLS:
+        values |= {"attention_impl": impl, "mixing_dropout_rate": 0.0}
+    elif impl:
         values["fourier_impl"] = impl
     predictions = max(1, config.data.max_predictions_per_seq * length // config.model.max_seq_length)
     return dataclasses.replace(

@@ -88,7 +88,9 @@ def _lines(
         axes.set_yscale("log")
         axes.set_xticks(places, [f"{place:,}" for place in places])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axes.get_ylim()
+        near = high / low < 10  # at least three marks, also on a short axis
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 3, 5, 7) if near else (1, 2, 5)))
         axes.yaxis.set_major_formatter("{x:g}")
         axes.yaxis.set_minor_locator(NullLocator())
         axes.set_xlabel(across)

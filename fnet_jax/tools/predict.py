@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from absl import flags
 
 from fnet_jax.core import cli
-from fnet_jax.core.batch import MASK_ID, SPECIAL_PIECES
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.pieces import MASK_ID, SPECIAL_PIECES
 from fnet_jax.core.workdir import CONFIG_FILE, saved_config
 
 COMMANDS = ("fill-mask",)

@@ -2,15 +2,25 @@
 
     python -m fnet_jax.tools.prepare --config=configs/pretrain.py:size=tiny --workdir=W
 
-An interrupted run goes on where it was.
+An interrupted run goes on where it was. On several machines, as jobs of an array or with Apache Beam
+(see docs/data.md), which write the same bytes:
+
+    python -m fnet_jax.tools.prepare FLAGS --shard=0/4    # and 1/4, 2/4, 3/4
+    python -m fnet_jax.tools.prepare FLAGS --merge
+    python -m fnet_jax.tools.prepare FLAGS --runner=DirectRunner -- --direct_num_workers=4
 """
 
+import re
 import time
 from collections.abc import Sequence
 
+from absl import flags
+
 from fnet_jax.core import cli
+from fnet_jax.core.config import Config
+from fnet_jax.core.errors import UserError
+from fnet_jax.data import prepare
 from fnet_jax.data.dataset import DatasetInfo
-from fnet_jax.data.prepare import dataset_dir, ensure
 
 
 def summary(info: DatasetInfo, directory: str) -> str:
@@ -29,15 +39,79 @@ def summary(info: DatasetInfo, directory: str) -> str:
     return "\n".join(lines)
 
 
-def main(_: Sequence[str]) -> None:
+def parse_shard(text: str) -> tuple[int, int]:
+    """The numbers of "i/n".
+
+    Raises:
+        UserError: unless 0 ≤ i < n.
+    """
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or int(match[1]) >= int(match[2]):
+        raise UserError(f"--shard={text} is no share; give i/n with i from 0 to n - 1, such as 0/4")
+    return int(match[1]), int(match[2])
+
+
+def _check_flags(options: Sequence[str]) -> None:
+    flag = flags.FLAGS
+    ways = [f"--{name}" for name in ("shard", "merge", "runner") if flag[name].value]
+    if len(ways) > 1:
+        raise UserError(f"{' and '.join(ways)} exclude each other; give one of them")
+    if options and not flag.runner:
+        raise UserError(f"unexpected argument {options[0]}; what follows -- is for the engine of --runner")
+    if flag.num_processes is not None and (flag.merge or flag.runner):
+        raise UserError(f"--num_processes has no effect with {ways[0]}; leave it out")
+
+
+def _with_beam(config: Config, directory: str, options: Sequence[str]) -> DatasetInfo:
+    try:
+        from fnet_jax.data import beam
+    except ImportError as error:
+        raise UserError(
+            f"--runner={flags.FLAGS.runner} needs Apache Beam ({error}); in an environment of its own, "
+            'pip install "fnet_jax[beam]"'
+        ) from error
+    return beam.prepare_with_beam(
+        config.data, config.model.max_seq_length, directory, flags.FLAGS.runner, options
+    )
+
+
+def _prepare_shard(config: Config, directory: str, shard: int, num_shards: int) -> str:
+    """Makes a share of the parts; returns what comes next."""
+    missing = prepare.prepare_shard(
+        config.data, config.model.max_seq_length, directory, shard, num_shards, flags.FLAGS.num_processes
+    )
+    if missing:
+        return f"Not there yet: {prepare.name_shards(missing, num_shards)}"
+    return "All parts are there. Next: the same command with --merge in place of --shard."
+
+
+def main(argv: Sequence[str]) -> None:
     """Prepares what the flags say and prints what came out."""
+    flag, options = flags.FLAGS, argv[1:]
+    _check_flags(options)
+    share = parse_shard(flag.shard) if flag.shard else None
     config = cli.config()
+    directory = prepare.dataset_dir(config.data, cli.workdir())
     started = time.monotonic()
-    info = ensure(config.data, config.model.max_seq_length, cli.workdir())
-    print(summary(info, dataset_dir(config.data, cli.workdir())))
+    if share:
+        next_step = _prepare_shard(config, directory, *share)
+        print(f"--shard={flag.shard} is done in {time.monotonic() - started:.0f} s. {next_step}")
+        return
+    length = config.model.max_seq_length
+    if flag.runner:
+        info = _with_beam(config, directory, options)
+    elif flag.merge:
+        info = prepare.merge(config.data, length, directory)
+    else:
+        info = prepare.prepare(config.data, length, directory, flag.num_processes)
+    print(summary(info, directory))
     print(f"Ready in {time.monotonic() - started:.0f} s. Next: python train.py with the same flags.")
 
 
 if __name__ == "__main__":
     cli.define_run_flags()
-    cli.run(main)
+    flags.DEFINE_string("shard", None, "i/n: make the share i, from 0, of n; then --merge.")
+    flags.DEFINE_bool("merge", False, "Make the data set of the parts that all shards have made.")
+    flags.DEFINE_string("runner", None, "Make the parts with Apache Beam; its options follow after --.")
+    flags.DEFINE_integer("num_processes", None, "Processes of this machine; one per core if not given.", 1)
+    cli.run(main, positional=True)

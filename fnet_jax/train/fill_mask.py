@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from fnet_jax.core.batch import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_PIECES
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.pieces import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_PIECES
 from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.resolve import resolve

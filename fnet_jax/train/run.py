@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import Batch, BatchSpec
-from fnet_jax.core.config import Config, check_devices
+from fnet_jax.core.config import Config, check_mesh
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
 from fnet_jax.data.pipeline import EXAMPLE_IDS, WithExampleIds, iterate
@@ -55,7 +55,9 @@ class Run:
             self.config.train.gradient_accum_steps,
             skip_nonfinite=self.config.train.on_nan == "skip",
         )
-        return jax.jit(step, donate_argnums=0)
+        # Each array comes back where it was, so that the compiled step can be called again.
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)
+        return jax.jit(step, donate_argnums=0, out_shardings=(shardings, replicated(self.mesh)))
 
     def eval_step(self) -> jax.stages.Wrapped:
         """The jitted evaluation step; its results are on every device, so that each host can read them."""
@@ -125,8 +127,8 @@ def set_up(config: Config, workdir: str, training: bool = True) -> Run:
     Raises:
         UserError: whatever does not fit, before any device work.
     """
-    mesh = create_mesh(config.mesh.data)
-    check_devices(config, mesh.size, training)
+    mesh = create_mesh(**dataclasses.asdict(config.mesh))
+    check_mesh(config, mesh.shape, training)
     dataset = open_dataset(config, workdir)
     return make_run(_resolve(config, dataset, training), mesh, dataset)
 

@@ -1,4 +1,5 @@
 import dataclasses
+import re
 import typing
 
 import ml_collections
@@ -59,7 +60,7 @@ def test_round_trip():
         ("optim.num_warmup_steps", 1_000_000, "must be below"),
         ("train.gradient_accum_steps", 3, "does not divide"),
         ("train.log_frequency", 0, "greater than 0"),
-        ("mesh.data", 0, "-1 (all devices)"),
+        ("mesh.data", 0, "-1 (all devices that are left)"),
         ("seed", -1, "seed=-1"),
         ("sed", 1, "did you mean seed"),
     ],
@@ -108,11 +109,44 @@ def test_keys_without_effect_are_refused(overrides, dead):
     config_lib.parse(config)  # not set by hand: whoever wrote the config file may
 
 
+def mesh_sizes(**sizes):
+    return {"data": 1, "fsdp": 1, "seq": 1, "tensor": 1, **sizes}
+
+
 def test_batches_must_divide_over_devices():
     config = config_lib.parse(changed("train.train_batch_size", 12))
     with pytest.raises(UserError, match=r"train.train_batch_size=12 .* 8 devices; try 16"):
-        config_lib.check_devices(config, 8)
-    config_lib.check_devices(config, 4)
+        config_lib.check_mesh(config, mesh_sizes(data=8))
+    with pytest.raises(UserError, match=r"12 does not divide over mesh.data·mesh.fsdp=8 devices; try 16"):
+        config_lib.check_mesh(config, mesh_sizes(data=2, fsdp=4))
+    config_lib.check_mesh(config, mesh_sizes(data=4, tensor=2))
+
+
+@pytest.mark.parametrize(
+    ("values", "sizes", "says"),
+    [
+        (
+            {"model.max_seq_length": 500},
+            {"seq": 8},
+            "model.max_seq_length=500 does not divide over mesh.seq=8",
+        ),
+        ({"model.d_model": 776}, {"seq": 8}, "model.d_model=776 does not divide over 2·mesh.seq=16"),
+        ({"data.max_predictions_per_seq": 81}, {"seq": 4}, "mesh.seq=4; try 84"),
+        (
+            {"model.mixer": "attention"},
+            {"seq": 4, "tensor": 2},
+            "num_heads=12 does not divide over mesh.seq·mes",
+        ),
+        ({"model.fourier_impl": "pallas"}, {"seq": 2}, "needs whole examples, and mesh.seq=2 divides them"),
+    ],
+)
+def test_models_must_divide_over_the_mesh(values, sizes, says):
+    config = base.get_config()
+    config.update_from_flattened_dict(values)
+    config = config_lib.parse(config)
+    with pytest.raises(UserError, match=re.escape(says)):
+        config_lib.check_mesh(config, mesh_sizes(**sizes))
+    config_lib.check_mesh(config, mesh_sizes(data=8))
 
 
 def test_config_arguments():

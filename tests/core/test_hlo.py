@@ -24,12 +24,50 @@ def compiled(fn, *shapes, sharded=1):
 def test_a_gradient_is_reduced_once():
     text = compiled(lambda x_BD, g_BF: x_BD.T @ g_BF, (16, 24), (16, 40), sharded=2)
     (found,) = Program(text).collectives()
-    assert (found.kind, found.num_bytes, found.executions, found.in_loop) == (
-        "all-reduce",
-        24 * 40 * 4,
-        1,
-        False,
-    )
+    assert (found.kind, found.num_bytes) == ("all-reduce", 24 * 40 * 4)
+    assert (found.executions, found.in_loop, found.group) == (1, False, 8)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "group"),
+    [
+        ("replica_groups=[4,2]<=[8]", 2),
+        ("replica_groups=[2,4]<=[4,2]T(1,0)", 4),
+        ("replica_groups={{0,1,2,3},{4,5,6,7}}", 4),
+        ("replica_groups=mesh['a'=2,'b'=4,'c'=1] {'b','c'}", 4),
+        ("replica_groups=mesh['a'=2,'b'=4] {'a','b':(1)2}", 4),
+        ("replica_groups={}", 0),
+        ("source_target_pairs={{0,1},{1,2}}", 2),
+    ],
+)
+def test_devices_that_take_part(attributes, group):
+    gather = f"  %y = f32[4]{{0}} all-gather(%x), {attributes}, dimensions={{0}}"
+    text = f"ENTRY %main (x: f32[4]) -> f32[4] {{\n{gather}\n}}"
+    (found,) = Program(text).collectives()
+    assert found.group == group
+
+
+def test_a_channel_counts_once():
+    gather = "%{} = f32[4]{{0}} all-gather(%x), channel_id={}, replica_groups={{}}, dimensions={{0}}"
+    lines = [gather.format("a", 1), gather.format("b", 1), gather.format("c", 2)]
+    text = "ENTRY %main (x: f32[4]) -> f32[4] {\n  " + "\n  ".join(lines) + "\n}"
+    assert len(Program(text).collectives()) == 2
+
+
+def test_a_fused_reduce_scatter():
+    text = """
+%add (a: f32[], b: f32[]) -> f32[] {
+  ROOT %c = f32[] add(%a, %b)
+}
+%all-reduce-scatter.1 (x: f32[8]) -> f32[2] {
+  %y = f32[8]{0} all-reduce(%x), channel_id=1, replica_groups=[1,4]<=[4], to_apply=%add
+  ROOT %z = f32[2]{0} dynamic-slice(%y, %i), dynamic_slice_sizes={2}
+}
+ENTRY %main (x: f32[8]) -> f32[2] {
+  ROOT %f = f32[2]{0} fusion(%x), kind=kCustom, calls=%all-reduce-scatter.1
+}"""
+    (found,) = Program(text).collectives()
+    assert (found.kind, found.num_bytes, found.group) == ("reduce-scatter", 8, 4)
 
 
 def test_a_gather_has_the_size_of_its_result():

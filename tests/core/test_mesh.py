@@ -9,40 +9,55 @@ from fnet_jax.core.errors import UserError
 
 
 def test_mesh_takes_every_device():
-    assert dict(mesh_lib.create_mesh().shape) == {"data": 8}
-    with pytest.raises(UserError, match=r"mesh.data=3 does not match the 8 devices"):
-        mesh_lib.create_mesh(3)
+    assert dict(mesh_lib.create_mesh().shape) == {"data": 8, "fsdp": 1, "seq": 1, "tensor": 1}
+    assert dict(mesh_lib.create_mesh(2, -1, tensor=2).shape) == {"data": 2, "fsdp": 2, "seq": 1, "tensor": 2}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"data": 3}, "mesh.data=3, mesh.fsdp=1, .* do not multiply to the 8 devices present"),
+        ({"data": 2, "fsdp": 2}, "do not multiply to the 8 devices"),
+        ({"seq": 3}, "do not multiply to the 8 devices"),
+        ({"fsdp": -1}, "only one axis can be -1"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(sizes, says):
+    with pytest.raises(UserError, match=says):
+        mesh_lib.create_mesh(**sizes)
 
 
 def test_colliding_axes_are_refused(monkeypatch):
-    monkeypatch.setattr(mesh_lib, "AXES", mesh_lib.LogicalAxes(embed="data"))
+    monkeypatch.setattr(mesh_lib, "AXES", mesh_lib.LogicalAxes(vocab=("fsdp",)))
     with pytest.raises(ValueError, match="collide"):
-        mesh_lib.spec("batch", None, "embed")
+        mesh_lib.spec("vocab", "embed")
 
 
-def test_rules_by_path_and_rank(monkeypatch):
-    monkeypatch.setattr(mesh_lib, "AXES", mesh_lib.LogicalAxes(mlp="data"))
+def test_rules_by_path_and_rank():
     path = "encoder/layers_0/feed_forward/intermediate/kernel"
-    assert mesh_lib.param_spec(path, 2) == PartitionSpec(None, "data")
-    assert mesh_lib.param_spec(path, 3) == PartitionSpec(None, None, "data")
+    assert mesh_lib.spec(*mesh_lib.param_logical(path, 2)) == PartitionSpec("fsdp", "tensor")
+    assert mesh_lib.spec(*mesh_lib.param_logical(path, 3)) == PartitionSpec(None, "fsdp", "tensor")
     with pytest.raises(ValueError, match="rank 4"):
-        mesh_lib.param_spec(path, 4)
+        mesh_lib.param_logical(path, 4)
     with pytest.raises(ValueError, match="matched by no rule"):
-        mesh_lib.param_spec("encoder/novelty/kernel", 2)
+        mesh_lib.param_logical("encoder/novelty/kernel", 2)
 
 
-def test_per_device_keeps_examples_where_they_are():
-    mesh = mesh_lib.create_mesh()
-    x = jnp.arange(8.0 * 3).reshape(8, 3)
-    sizes = []
+def test_a_parameter_that_does_not_divide_is_named():
+    mesh = mesh_lib.create_mesh(2, 4)
+    with pytest.raises(
+        UserError, match=r"mesh.fsdp=4 does not divide 6, the embed dimension of encoder/pooler"
+    ):
+        mesh_lib.param_sharding(mesh, "encoder/pooler/kernel", (6, 6))
 
-    def fn(x_BL):
-        sizes.append(x_BL.shape[0])
-        return x_BL * 2.0
 
+def test_gathered_is_whole_and_its_gradient_lies_with_the_parameter():
+    mesh = mesh_lib.create_mesh(2, 4)
+    logical = ("mlp", "embed")
+    w = jnp.arange(8.0 * 4).reshape(8, 4)
     with jax.set_mesh(mesh):
-        y = jax.jit(mesh_lib.per_device(fn))(jax.device_put(x, mesh_lib.batch_sharding(mesh)))
-        np.testing.assert_array_equal(y, 2 * x)
-        mesh_lib.per_device(fn)(x[:3])  # does not divide over the devices
-    mesh_lib.per_device(fn)(x)  # no mesh
-    assert sizes == [1, 3, 8]
+        w = jax.device_put(w, mesh_lib.param_sharding(mesh, "x/feed_forward/output/kernel", w.shape))
+        gradient = jax.jit(jax.grad(lambda w: jnp.sum(jnp.sin(mesh_lib.gathered(w, logical)))))(w)
+        assert jax.jit(lambda w: mesh_lib.gathered(w, logical))(w).sharding.is_fully_replicated
+    np.testing.assert_allclose(gradient, jnp.cos(w), rtol=1e-6)
+    assert gradient.sharding.is_equivalent_to(w.sharding, 2)

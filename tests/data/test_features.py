@@ -7,8 +7,9 @@ import pytest
 from absl import flags
 from hypothesis import given
 
-from fnet_jax.core.batch import CLS_ID, PAD_ID, SEP_ID, labelled_spec
+from fnet_jax.core.batch import labelled_spec
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.pieces import CLS_ID, PAD_ID, SEP_ID
 from fnet_jax.data.features import LabelledBatches, features, truncated_share
 from fnet_jax.data.pipeline import iterate
 from fnet_jax.data.splits import LabelledSplit

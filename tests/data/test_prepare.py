@@ -14,10 +14,10 @@ import pytest
 from array_record.python import array_record_module
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.data import dataset, parts, prepare, sources
+from fnet_jax.data import dataset, parts, prepare, sources, work
 from fnet_jax.data.dataset import check_info, load_info
 from fnet_jax.data.segments import Segment, document_hash
-from fnet_jax.data.tokenizer import load_tokenizer
+from fnet_jax.data.tokenizer import load_tokenizer, train_tokenizer
 from tests.conftest import REPOSITORY
 from tests.data.conftest import MAX_SEQ_LENGTH, NUM_DOCUMENTS, make_documents
 
@@ -47,7 +47,7 @@ def read_segments(directory, split) -> list[Segment]:
 @pytest.fixture
 def many_shards(monkeypatch):
     monkeypatch.setattr(sources, "_MIN_SHARD_BYTES", SHARD_BYTES)
-    monkeypatch.setattr(parts, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(work, "_SMALL_BYTES", 0)
 
 
 def test_the_counts_are_true(dataset_dir, tokenizer_path):
@@ -154,7 +154,7 @@ def test_a_finished_data_set_is_taken_as_it_is(small_data, dataset_dir):
 def test_a_finished_data_set_made_otherwise_is_refused(small_data, dataset_dir, tmp_path):
     other = str(tmp_path / "other.model")
     lines = [line for text in make_documents(30) for line in text.splitlines()]
-    prepare.train_tokenizer(lines, other, 300)
+    train_tokenizer(lines, other, 300)
     with pytest.raises(UserError, match=r"data\.dir=.*model\.max_seq_length=64, not 128"):
         run(small_data, dataset_dir, max_seq_length=128)
     with pytest.raises(UserError, match=r"data\.dir=.*another tokenizer than data\.tokenizer \(sha256"):
@@ -264,7 +264,7 @@ def test_a_corpus_that_cannot_be_read_is_not_blamed_on_the_folder(small_data, tm
     def refuse(*_):
         raise PermissionError(13, "Permission denied", "/corpus/x.txt")
 
-    monkeypatch.setattr(prepare, "work_off", refuse)
+    monkeypatch.setattr(prepare, "make_parts", refuse)
     with pytest.raises(UserError, match=r"/corpus/x\.txt cannot be read \(Permission denied\)"):
         run(small_data, tmp_path / "data")
 
@@ -274,5 +274,5 @@ def test_only_one_process_prepares_a_folder(small_data, tmp_path, monkeypatch):
     info = run(small_data, tmp_path / "data")
     answers = iter([False, True])
     monkeypatch.setattr(dataset, "exists", lambda directory: next(answers, True))
-    monkeypatch.setattr(prepare, "_prepare", lambda *_: pytest.fail("prepared twice"))
+    monkeypatch.setattr(prepare, "make_parts", lambda *_: pytest.fail("prepared twice"))
     assert run(small_data, tmp_path / "data") == info

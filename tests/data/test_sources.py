@@ -42,6 +42,29 @@ def test_wikitext_is_a_document_per_article(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("shard_bytes", [1, 7, 100, 1 << 20])
+@pytest.mark.parametrize("begin", ["", " \n", "\ufeff", "Preface.\n"])
+def test_a_large_wikitext_file_is_cut_at_articles(tmp_path, monkeypatch, shard_bytes, begin):
+    monkeypatch.setattr(sources, "_MIN_SHARD_BYTES", shard_bytes)
+    path = tmp_path / "wiki.txt"
+    articles = [f" = \u00c4rticle {i} = \n \n {text} \n = = Part = = \n" for i, text in enumerate(TEXTS)]
+    path.write_text(begin + "".join(articles))
+    if begin == "Preface.\n":
+        articles = [begin, *articles]
+    else:
+        articles[0] = begin.removeprefix("\ufeff") + articles[0]
+    source = open_source(str(path))
+    assert list(source) == articles
+    assert (len(source.shards) > 1) == (shard_bytes < path.stat().st_size)
+
+
+def test_a_large_text_without_articles_is_one_document(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "_MIN_SHARD_BYTES", 100)
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS))
+    assert len(open_source(str(tmp_path)).shards) > 10
+    assert list(open_source(str(tmp_path))) == ["\n".join(TEXTS)]
+
+
 @pytest.mark.parametrize("shard_bytes", [1, 100, 777, 1 << 20])
 def test_jsonl_is_cut_at_lines(tmp_path, monkeypatch, shard_bytes):
     monkeypatch.setattr(sources, "_MIN_SHARD_BYTES", shard_bytes)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from fnet_jax.core import batch
+from fnet_jax.core import pieces
 from fnet_jax.core.errors import UserError
 from fnet_jax.data.tokenizer import load_tokenizer, train_tokenizer, training_lines
 from tests.data.conftest import make_documents
@@ -18,7 +18,7 @@ def test_training_gives_the_original_special_ids_and_repeats(tmp_path, algorithm
     first = train_tokenizer(LINES, str(tmp_path / "a.model"), 300, algorithm)
     second = train_tokenizer(LINES, str(tmp_path / "b.model"), 300, algorithm)
     assert first.model == second.model
-    assert [first.id_to_piece(i) for i in range(7)] == list(batch.SPECIAL_PIECES)
+    assert [first.id_to_piece(i) for i in range(7)] == list(pieces.SPECIAL_PIECES)
     assert first.vocab_size == 300
     assert load_tokenizer(str(tmp_path / "a.model")).sha256 == first.sha256
     assert first.decode(first.encode(LINES[0])) == LINES[0]
@@ -27,17 +27,17 @@ def test_training_gives_the_original_special_ids_and_repeats(tmp_path, algorithm
 
 def test_special_pieces_are_recognised_in_text(tokenizer_path):
     tokenizer = load_tokenizer(tokenizer_path)
-    assert batch.MASK_ID in tokenizer.encode("Bana [MASK] bana")
-    assert batch.UNK_ID in tokenizer.encode("\u6f22")
+    assert pieces.MASK_ID in tokenizer.encode("Bana [MASK] bana")
+    assert pieces.UNK_ID in tokenizer.encode("\u6f22")
 
 
 def test_word_starts(tokenizer_path):
     tokenizer = load_tokenizer(tokenizer_path)
     starts_V = tokenizer.is_word_start
     assert starts_V.shape == (500,)
-    assert starts_V[1 : batch.NUM_SPECIAL_IDS].all()
+    assert starts_V[1 : pieces.NUM_SPECIAL_IDS].all()
     ids = tokenizer.encode("Bana be\u6f22na. bina")
-    assert batch.UNK_ID in ids
+    assert pieces.UNK_ID in ids
     assert starts_V[ids].sum() == 3
 
 

@@ -28,6 +28,33 @@ def test_a_tokenizer_then_a_data_set(corpus, tmp_path):
     assert load_info(f"{tmp_path}/run/data").max_seq_length == 128
 
 
+def test_shards_then_a_merge(corpus, tokenizer_path, tmp_path):
+    flags = (f"--config=configs/pretrain.py:size=tiny,corpus={corpus}", f"--workdir={tmp_path}")
+    flags = (*flags, f"--config.data.tokenizer={tokenizer_path}")
+    missing = run("prepare", *flags, "--shard=1/2", "--num_processes=1")
+    assert missing.returncode == 0, missing.stderr
+    assert "--shard=1/2 is done" in missing.stdout and "Not there yet: --shard=0/2" in missing.stdout
+    refused = run("prepare", *flags, "--merge")
+    assert refused.returncode == 2
+    assert "lacks 1 of 1 parts; run again --shard=0/2" in refused.stderr
+    done = run("prepare", *flags, "--shard=0/2")
+    assert "All parts are there. Next: the same command with --merge" in done.stdout
+    assert "1 of 1 parts" in done.stderr
+    merged = run("prepare", *flags, "--merge")
+    assert "Next: python train.py" in merged.stdout
+    assert load_info(f"{tmp_path}/data").max_seq_length == 128
+
+
+def test_preparation_needs_no_jax():
+    """It may run on machines without one, and starts quickly."""
+    program = (
+        "import sys; from fnet_jax.tools import prepare; "
+        "print({'jax', 'flax', 'orbax', 'grain', 'apache_beam'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True)
+    assert done.stdout == "set()\n", done.stderr
+
+
 def test_mistakes_are_one_line_and_exit_code_2(tmp_path):
     for tool, flags, complaint in (
         ("train_tokenizer", ("--corpus=pydocs",), "--output is not given"),
@@ -37,6 +64,10 @@ def test_mistakes_are_one_line_and_exit_code_2(tmp_path):
             ("--config=configs/pretrain.py:corpus=/nowhere", f"--workdir={tmp_path}"),
             "matches no file",
         ),
+        ("prepare", ("--shard=4/4",), "--shard=4/4 is no share; give i/n"),
+        ("prepare", ("--shard=0/4", "--merge"), "--shard and --merge exclude each other"),
+        ("prepare", ("--merge", "--num_processes=2"), "--num_processes has no effect with --merge"),
+        ("prepare", ("more",), "unexpected argument more"),
     ):
         done = run(tool, *flags)
         assert done.returncode == 2

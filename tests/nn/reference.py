@@ -20,6 +20,7 @@ def tiny_config(**overrides) -> ModelConfig:
         d_emb=6,
         d_ff=20,
         num_heads=2,
+        attention_impl="xla",
         max_seq_length=12,
         type_vocab_size=4,
         vocab_size=30,

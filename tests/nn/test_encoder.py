@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnet_jax.core.batch import PAD_ID
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.mesh import path_str
+from fnet_jax.core.pieces import PAD_ID
 from fnet_jax.nn.encoder import Block, Embedder, Encoder, LayerNorm, describe_layers, layer_mixers, layer_runs
 from tests.nn import reference
 
@@ -86,6 +86,8 @@ def test_runs():
         ({"num_attention_layers": 1}, "tpu", "1 layer of fourier (dft), 1 layer of attention"),
         ({"fourier_impl": "split"}, "cpu", "2 layers of fourier (split)"),
         ({"mixer": "dct"}, "cpu", "2 layers of dct"),
+        ({"mixer": "attention", "attention_impl": "cudnn"}, "gpu", "2 layers of attention (cudnn)"),
+        ({"mixer": "attention", "attention_impl": "cudnn"}, "cpu", "2 layers of attention (xla)"),
     ],
 )
 def test_description_says_how_fourier_is_computed(values, platform, text):

@@ -11,7 +11,7 @@ import pytest
 
 from fnet_jax.core.config import Mixer
 from fnet_jax.core.mesh import create_mesh, param_shardings
-from fnet_jax.nn.mixers import MIXERS, dropout_attention
+from fnet_jax.nn.mixers import MIXERS, dropout_attention, library_attention
 from tests.nn import reference
 
 each_mixer = pytest.mark.parametrize("name", MIXERS)
@@ -183,6 +183,26 @@ def test_both_attention_paths_agree_at_rate_zero():
     q, k, v, mask = attention_inputs()
     library = jax.nn.dot_product_attention(q, k, v, mask=mask)
     np.testing.assert_allclose(dropout_attention(q, k, v, mask, lambda p: p), library, atol=1e-6)
+
+
+def test_cudnn_is_called_where_there_is_a_gpu(monkeypatch):
+    q = jnp.ones((2, 128, 3, 64), jnp.bfloat16)
+    mask = jnp.ones((2, 1, 1, 128), bool)
+
+    def lowered(platform):
+        def loss(q):
+            return jnp.sum(library_attention(q, q, q, mask, "cudnn").astype(jnp.float32))
+
+        with jax.numpy_dtype_promotion("standard"):  # the library's backward pass needs it too
+            return jax.jit(jax.grad(loss)).trace(q).lower(lowering_platforms=(platform,)).as_text()
+
+    assert "cudnn" not in lowered("cpu")
+    # Tracing asks the driver for its version; lowering for a GPU needs none.
+    monkeypatch.setattr("jax._src.cudnn.fused_attention_stablehlo.check_cudnn_version", lambda: 91000)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    text = lowered("cuda")
+    assert text.count("@__cudnn$fmhaSoftmax(") == text.count("@__cudnn$fmhaSoftmaxBackward(") == 1
+    assert "tensor<2x3x128x128" not in text  # no probabilities
 
 
 def test_dropout_acts_on_the_probabilities():

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.util
 import json
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +96,20 @@ def test_communication_of_a_training_step(trained):
 
 
 @has_libtpu
+def test_divided_parameters():
+    """Each matrix is gathered along fsdp alone, and the report says where it lies."""
+    config = synthetic.config(mesh__data=1, mesh__fsdp=4, model__vocab_size=1000)
+    run, report = compile_report(config, "v5e:2x2", "train")
+    whole = 4 * param_count(run.abstract.params)
+    assert whole / 4 < report.memory.parameters < whole / 3  # vectors are not divided
+    assert not report.gathered
+    assert {found.group for found in report.collectives} <= {0, 2, 4}
+    text = describe(report)
+    assert "mesh         fsdp=4" in text
+    assert re.search(r"encoder/layers_0/feed_forward/output/kernel +2 x 64 x 32 +- - fsdp +0.00 MiB", text)
+
+
+@has_libtpu
 def test_the_bound_of_a_training_step(trained):
     _, report = trained
     chip = find_chip("TPU v5 lite")
@@ -144,7 +159,7 @@ def test_the_command(tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("\n") == 1  # that it compiles, and nothing of libtpu's
     assert "v4:2x2x1: 4 devices, TPU v4" in result.stdout
-    assert json.loads(path.read_text())["mesh"] == {"data": 4}
+    assert json.loads(path.read_text())["mesh"] == {"data": 4, "fsdp": 1, "seq": 1, "tensor": 1}
 
 
 @pytest.mark.parametrize(
@@ -170,6 +185,8 @@ def test_bad_mesh(mesh):
 
 def test_mesh():
     assert aot_compile.with_mesh(synthetic.config(), "data=4").mesh.data == 4
+    both = aot_compile.with_mesh(synthetic.config(), "data=2,fsdp=-1").mesh
+    assert (both.data, both.fsdp, both.seq) == (2, -1, 1)
     assert aot_compile.with_mesh(synthetic.config(), "").mesh.data == -1
 
 
@@ -177,7 +194,7 @@ def test_mesh():
 @pytest.mark.parametrize(
     ("overrides", "says"),
     [
-        ({"mesh__data": 8}, r"mesh\.data=8 does not match the 16 devices"),
+        ({"mesh__data": 8}, r"mesh\.data=8, .* do not multiply to the 16 devices"),
         ({"train__train_batch_size": 24}, r"train\.train_batch_size=24 does not divide over 16 devices"),
     ],
 )
@@ -229,7 +246,7 @@ def test_a_gathered_activation_is_found():
         text = jax.jit(lambda x: jnp.fft.fft2(x).real).lower(x).compile().as_text()
     found = Program(text).collectives()
     activation = 16 // mesh.size * 8 * 12 * 4
-    assert any(is_activation_gather(collective, activation, {}) for collective in found)
+    assert any(is_activation_gather(collective, activation, set()) for collective in found)
 
 
 @pytest.mark.parametrize(
@@ -243,17 +260,17 @@ def test_a_gathered_activation_is_found():
     ],
 )
 def test_what_is_an_activation_sized_gather(kind, dims, found):
-    params = {"a": jnp.zeros((20, 24)), "b": jnp.zeros((3, 20, 24))}
-    collective = Collective(kind, (Shape("f32", dims),), 1, False, "")
-    assert is_activation_gather(collective, 4 * 8 * 12 * 4, params) == found
+    collective = Collective(kind, (Shape("f32", dims),), 1, False, 0, "")
+    assert is_activation_gather(collective, 4 * 8 * 12 * 4, {(20, 24)}) == found
 
 
 def test_bytes_that_have_to_be_sent():
     """A ring of 4 in units of a quarter: an all-reduce passes on 3 quarters twice, a gather 3 once."""
     array = (Shape("f32", (100,)),)
-    assert sent_bytes([Collective("all-reduce", array, 1, False, "")], 4) == 600
-    assert sent_bytes([Collective("all-gather", array, 5, True, "")], 4) == 5 * 300
-    assert sent_bytes([Collective("reduce-scatter", array, 1, False, "")], 4) == 1200
+    assert sent_bytes([Collective("all-reduce", array, 1, False, 0, "")], 4) == 600
+    assert sent_bytes([Collective("all-reduce", array, 1, False, 2, "")], 4) == 400  # two groups of two
+    assert sent_bytes([Collective("all-gather", array, 5, True, 4, "")], 4) == 5 * 300
+    assert sent_bytes([Collective("reduce-scatter", array, 1, False, 0, "")], 4) == 1200
     assert sent_bytes([], 4) == 0
 
 

@@ -14,8 +14,9 @@ from absl.testing import flagsaver
 
 from configs import pretrain
 from fnet_jax.core import config as config_lib
-from fnet_jax.core.batch import NUM_SPECIAL_IDS, pretrain_spec
+from fnet_jax.core.batch import pretrain_spec
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.pieces import NUM_SPECIAL_IDS
 from fnet_jax.tools import bench, bench_mixing, bench_model, bench_torch
 from tests.conftest import run
 
@@ -204,6 +205,12 @@ def test_names():
         "dct",
     ]
     assert bench_model.names(["fourier", "linear"], ["auto", "dft"]) == ["fourier", "fourier/dft", "linear"]
+    assert bench_model.names(["fourier", "attention"], ["auto", "xla", "cudnn"]) == [
+        "fourier",
+        "attention",
+        "attention/xla",
+        "attention/cudnn",
+    ]
 
 
 def test_a_missing_peer_is_told_once(tmp_path, monkeypatch, capsys):

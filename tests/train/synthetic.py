@@ -6,8 +6,9 @@ import numpy as np
 
 from configs import pretrain
 from fnet_jax.core import config as config_lib
-from fnet_jax.core.batch import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID, Batch
-from fnet_jax.core.mesh import batch_sharding, create_mesh
+from fnet_jax.core.batch import Batch
+from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
+from fnet_jax.core.pieces import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
 from fnet_jax.train.objective import Pretraining
 from fnet_jax.train.optim import make_optimizer, make_schedule
 from fnet_jax.train.state import TrainState, abstract_state, create_state
@@ -36,7 +37,7 @@ def random_batch(cfg: config_lib.Config, batch_size: int, seed: int = 0) -> dict
         used = int(rng.integers(length // 2, length + 1))
         ids = rng.integers(NUM_SPECIAL_IDS, VOCAB, used)
         ids[0], ids[used // 2], ids[-1] = CLS_ID, SEP_ID, SEP_ID
-        count = int(rng.integers(1, predictions + 1))
+        count = int(rng.integers(1, min(predictions, used // 2 - 1) + 1))
         positions = np.sort(rng.choice(np.arange(1, used // 2), count, replace=False))
         batch["masked_lm_positions"][row, :count] = positions
         batch["masked_lm_ids"][row, :count] = ids[positions]
@@ -52,15 +53,17 @@ def random_batch(cfg: config_lib.Config, batch_size: int, seed: int = 0) -> dict
 class Trainer:
     """State and step of one config on a mesh."""
 
-    def __init__(self, cfg: config_lib.Config, num_devices: int = 1):
-        self.mesh = create_mesh(devices=jax.devices()[:num_devices])
+    def __init__(self, cfg: config_lib.Config, num_devices: int = 1, **mesh: int):
+        self.mesh = create_mesh(**mesh, devices=jax.devices()[:num_devices])
         objective = Pretraining(cfg)
         optimizer = make_optimizer(cfg.optim, cfg.train.num_train_steps)
         schedule = make_schedule(cfg.optim, cfg.train.num_train_steps)
         step = make_train_step(objective, optimizer, schedule, cfg.seed, cfg.train.gradient_accum_steps)
-        self.step = jax.jit(step)
         with jax.set_mesh(self.mesh):
             abstract = abstract_state(self.mesh, objective, optimizer, cfg.seed)
+            shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
+            self.step = jax.jit(step, out_shardings=(shardings, replicated(self.mesh)))
+            self._compiled: dict[int, jax.stages.Compiled] = {}  # by size of the batch
             self.state: TrainState = create_state(abstract, objective, optimizer, cfg.seed)
 
     def put(self, batch: dict[str, np.ndarray]) -> Batch:
@@ -69,12 +72,18 @@ class Trainer:
 
     def train(self, batch: dict[str, np.ndarray], steps: int = 1) -> dict[str, float]:
         """Takes steps on the same batch; returns the means of the last one."""
-        with jax.set_mesh(self.mesh):
-            for _ in range(steps):
-                self.state, sums = self.step(self.state, self.put(batch))
+        step = self._compile(batch)
+        for _ in range(steps):
+            self.state, sums = step(self.state, self.put(batch))
         return {name: float(total) / float(weight) for name, (total, weight) in sums.items()}
 
     def hlo(self, batch: dict[str, np.ndarray]) -> str:
         """The compiled step as text."""
-        with jax.set_mesh(self.mesh):
-            return self.step.lower(self.state, self.put(batch)).compile().as_text()
+        return self._compile(batch).as_text()
+
+    def _compile(self, batch: dict[str, np.ndarray]) -> jax.stages.Compiled:
+        size = len(batch["input_ids"])
+        if size not in self._compiled:
+            with jax.set_mesh(self.mesh):
+                self._compiled[size] = self.step.lower(self.state, self.put(batch)).compile()
+        return self._compiled[size]

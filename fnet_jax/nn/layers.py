@@ -1,0 +1,64 @@
+"""The layers that encoder and heads are made of: what Flax has, laid out over the mesh and lean in memory."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fnet_jax.core.mesh import Logical, gathered
+
+INIT_STDDEV = 0.02
+normal_init = nn.initializers.normal(INIT_STDDEV)
+
+
+def lean(module: type[nn.Module]) -> type[nn.Module]:
+    """A module that keeps its input for the backward pass, and computes what else it needs anew.
+
+    For cheap functions, elementwise or nearly so, and for gathering a parameter from other devices. Left
+    alone, JAX keeps every intermediate of GELU and LayerNorm: six arrays [B, L, F] and six float32 [B, L, D]
+    for a layer, most of the memory of a step.
+    """
+    # Inside a scan nothing can be merged with the recomputation.
+    return nn.remat(module, prevent_cse=False)
+
+
+def dense(
+    logical: Logical, features: int | Sequence[int], *, gelu: bool = False, **options: Any
+) -> nn.Module:
+    """A dense layer whose kernel is gathered from the devices that share it when it is used.
+
+    Args:
+        logical: axes of the kernel, as `core.mesh.PARAM_RULES` has them.
+        features: size of the output, or sizes.
+        gelu: whether GELU (tanh form) is applied to the input first.
+        options: of `flax.linen.DenseGeneral`.
+    """
+    layer = _GeluDense if gelu else nn.DenseGeneral
+    options = {"kernel_init": normal_init} | options
+    return lean(layer)(features, dot_general=functools.partial(_gathered_dot, logical), **options)
+
+
+def _gathered_dot(logical: Logical, x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+    """`jax.lax.dot_general`; the kernel comes in the dtype of the computation and travels in it."""
+    return jax.lax.dot_general(x, gathered(kernel, logical), *args, **options)
+
+
+class _GeluDense(nn.DenseGeneral):
+    """Dense of GELU of the input."""
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return super().__call__(nn.gelu(x, approximate=True))
+
+
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm over the last axis, epsilon 1e-12, all in float32; only its output is `output_dtype`."""
+
+    epsilon: float = 1e-12
+    output_dtype: str = "float32"
+
+    def __call__(self, x: jax.Array) -> jax.Array:  # type: ignore[override]
+        """Normalises."""
+        return super().__call__(x.astype(jnp.float32)).astype(self.output_dtype)
