@@ -1,6 +1,7 @@
 # make demo   pretrain a tiny FNet on the embedded corpus and look at it; at most 10 minutes on 2 cores
 # make test   every test
 # make test-beam   tests that need Apache Beam, in an environment of their own
+# make drill  kill a small run 100 times and check that nothing is lost; about 20 minutes on 2 cores
 # make check  lint and types
 # make lock   pin requirements*.txt anew from requirements*.in
 
@@ -10,7 +11,7 @@ WORKDIR ?= runs/demo
 CONFIG ?= configs/pretrain.py:size=tiny
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-beam check lock
+.PHONY: demo test test-beam drill check lock
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.runtime
@@ -24,6 +25,9 @@ test: $(VENV)/.dev
 
 test-beam: $(VENV)-beam/.stamp
 	$(VENV)-beam/bin/python -m pytest tests/data/test_beam.py
+
+drill: $(VENV)/.runtime
+	$(BIN)/python -m fnet_jax.tools.drill $(DRILL)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -1,8 +1,12 @@
 """Trains: python train.py --config=configs/pretrain.py:size=tiny --workdir=W."""
 
-from collections.abc import Sequence
+import time
 
-from fnet_jax.core import cli, distributed
+STARTED = time.perf_counter()  # before the imports, which take their time
+
+from collections.abc import Sequence  # noqa: E402
+
+from fnet_jax.core import cli, distributed, signals  # noqa: E402
 
 cli.define_run_flags()
 distributed.define_flags()
@@ -11,13 +15,14 @@ distributed.define_flags()
 def main(argv: Sequence[str]) -> int:
     """Trains until done; the exit code says how it ended (see `fnet_jax/core/cli.py`)."""
     del argv
+    signals.answer()
     config, workdir = cli.config(), cli.workdir()
     distributed.start_by_flags(config, workdir)
 
     # Imported late: a wrong flag is answered at once, and input worker processes stay light.
     from fnet_jax.train.loop import train
 
-    return train(config, workdir)
+    return train(config, workdir, STARTED)
 
 
 if __name__ == "__main__":

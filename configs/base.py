@@ -93,6 +93,8 @@ def get_config() -> ml_collections.ConfigDict:
     c.train.keep_best = False  # save at every evaluation, and keep the checkpoint with the best score
     c.train.early_stop_evals = 0  # stop after so many evaluations without a better score; 0: never
     c.train.log_frequency = 100  # steps between lines of metrics
+    c.train.on_nan = "stop"  # a loss or gradient that is no finite number: stop; skip: leave that update out
+    c.train.max_skipped_steps = 10  # so many in a row stop the run all the same
 
     c.mesh = ml_collections.ConfigDict()
     # Devices along each axis; -1, for one of them: all that are left. See docs/pods.md.

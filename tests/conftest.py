@@ -11,6 +11,7 @@ from pydoc_data.topics import topics
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nothing of the user's is read or written
 
 import jax
 import pytest

@@ -63,7 +63,7 @@ def check(c: Config) -> None:
         "data": "tokenizer_pieces max_predictions_per_seq masking_rate prefetch",
         "optim": "learning_rate adam_eps",
         "train": "num_train_steps train_batch_size gradient_accum_steps eval_batch_size "
-        "save_checkpoints_steps max_to_keep log_frequency",
+        "save_checkpoints_steps max_to_keep log_frequency max_skipped_steps",
         "log": "profile_steps",
     }
     not_negative = {
@@ -213,6 +213,7 @@ def check_alive(c: Config, key: str) -> None:
         "train.eval_frequency": ("train.eval_proportion is set", t.eval_proportion == 0),
         "train.keep_best": labelled,
         "train.early_stop_evals": keeps_best,
+        "train.max_skipped_steps": ("train.on_nan='stop'", t.on_nan == "skip"),
         "optim.decay_mask": ("optim.weight_decay=0", c.optim.weight_decay > 0),
         "log.profile_steps": ("log.profile_start=0", c.log.profile_start > 0),
     }

@@ -111,6 +111,8 @@ class TrainConfig:
     keep_best: bool
     early_stop_evals: int
     log_frequency: int
+    on_nan: Literal["stop", "skip"]
+    max_skipped_steps: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from fnet_jax.core.errors import UserError
 
 CONFIG_FILE = "config.json"
 CHECKPOINT_DIR = "checkpoints"
+DAMAGED_DIR = "damaged"
 
 # The keys of `data` that say where a labelled task reads.
 DATA_PLACES = ("dir", "corpus", "validation", "test")
@@ -69,6 +70,21 @@ def workdir_of(path: str) -> str:
     head, tail = os.path.split(path)
     is_checkpoint = os.path.basename(head) == CHECKPOINT_DIR and tail.isdigit()
     return os.path.dirname(head) if is_checkpoint else path
+
+
+def set_aside(checkpoint: str) -> str:
+    """Moves WORKDIR/checkpoints/STEP to WORKDIR/damaged/STEP, or STEP-2, ... where that is taken.
+
+    Returns:
+        The new place.
+    """
+    place = os.path.join(workdir_of(checkpoint), DAMAGED_DIR, os.path.basename(checkpoint))
+    os.makedirs(os.path.dirname(place), exist_ok=True)
+    number, free = 2, place
+    while os.path.exists(free):
+        number, free = number + 1, f"{place}-{number}"
+    os.rename(checkpoint, free)
+    return free
 
 
 def adopt_model(config: Config, overrides: Collection[str], workdir: str | None) -> Config:

@@ -1,13 +1,15 @@
 """Checkpoints: written asynchronously by Orbax, complete or not there, opened on any mesh.
 
 WORKDIR/checkpoints/STEP/ holds separate items, so a reader takes only what it needs: `variables`
-(params and constants), `optimizer`, and `metrics` with the score where the run keeps its best checkpoint.
-The config and the tokenizer lie in the workdir beside them.
+(params and constants), `optimizer`, and `metrics` with the score where the run keeps its best checkpoint;
+and the checksums of their files. The config and the tokenizer lie in the workdir beside them.
 """
 
+import contextlib
+import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -15,14 +17,19 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from fnet_jax.core.config import Config
-from fnet_jax.core.errors import UserError
+from fnet_jax.core import hosts
+from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.mesh import path_str
-from fnet_jax.core.workdir import CHECKPOINT_DIR, workdir_of
+from fnet_jax.core.workdir import CHECKPOINT_DIR
+from fnet_jax.train import checksums
 from fnet_jax.train.metrics import Variables
 from fnet_jax.train.state import TrainState
 
-VARIABLES, OPTIMIZER = "variables", "optimizer"
+VARIABLES, OPTIMIZER, METRICS = "variables", "optimizer", "metrics"
+
+
+class SaveError(MachineError):
+    """A checkpoint could not be saved."""
 
 
 class Checkpointer:
@@ -37,6 +44,7 @@ class Checkpointer:
             read_only: neither writes nor cleans up; a missing folder is then an empty one.
         """
         self.directory = os.path.join(os.path.abspath(workdir), CHECKPOINT_DIR)
+        self._saving = -1
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_keep(max_to_keep),
             best_fn=_rank,
@@ -44,6 +52,8 @@ class Checkpointer:
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
             enable_async_checkpointing=not read_only,
+            async_options=None if read_only else ocp.AsyncOptions(post_finalization_callback=self._sum_up),
+            lightweight_initialize=True,  # a damaged file is found by whoever needs it
         )
         exists = os.path.isdir(self.directory) or not read_only
         # Handlers named up front, so that shapes can be read before any array is.
@@ -60,19 +70,29 @@ class Checkpointer:
         """Step of the newest complete checkpoint, or None."""
         return max(self.steps(), default=None)
 
+    def latest_on_disk(self) -> int | None:
+        """Step of the newest complete checkpoint, not counting one that is still being saved."""
+        return max((int(name) for name in os.listdir(self.directory) if name.isdigit()), default=None)
+
+    def folder(self, step: int) -> str:
+        """Where a checkpoint lies."""
+        return os.path.join(self.directory, str(step))
+
     def reload(self) -> None:
-        """Sees what another process has saved or deleted since."""
+        """Sees what has been changed on disk since."""
         if self._manager:
             self._manager.reload()
 
+    def has_sound_score(self, step: int) -> bool:
+        """Whether the score saved beside a checkpoint can be read, or none was."""
+        return self._metrics(step) is not None
+
     def best(self) -> tuple[int, float] | None:
         """Step and score of the best checkpoint, the earliest of equals; None where none has a score."""
-        if self._manager is None:
+        found = [_rank(metrics) for step in self.steps() if (metrics := self._metrics(step))]
+        if not found:
             return None
-        ranks = [_rank(metrics) for step in self.steps() if (metrics := self._manager.metrics(step))]
-        if not ranks:
-            return None
-        score, minus_step = max(ranks)
+        score, minus_step = max(found)
         return -minus_step, score
 
     def save(self, step: int, state: TrainState, score: float | None = None) -> None:
@@ -84,26 +104,92 @@ class Checkpointer:
             score: of the state, if it was evaluated; greater is better, nan is worst.
 
         Raises:
-            Exception: of an earlier save that failed meanwhile.
+            SaveError: if this save, or an earlier one that went on meanwhile, failed.
         """
         assert self._manager is not None
         if step in self.steps():
+            if score is not None:
+                self._add_score(step, score)
             return
-        self._manager.save(
-            step,
-            metrics=_metrics(step, score),
-            args=ocp.args.Composite(
-                **{
-                    VARIABLES: ocp.args.PyTreeSave(dict(state.variables)),
-                    OPTIMIZER: ocp.args.StandardSave(state.opt_state),
-                }
-            ),
-        )
+        with self._failure_named():
+            self._manager.wait_until_finished()
+            self._saving = step
+            self._manager.save(
+                step,
+                metrics=None if score is None else _scored(step, score),
+                args=ocp.args.Composite(
+                    **{
+                        VARIABLES: ocp.args.PyTreeSave(dict(state.variables)),
+                        OPTIMIZER: ocp.args.StandardSave(state.opt_state),
+                    }
+                ),
+            )
 
     def wait(self) -> None:
-        """Returns when everything saved is on disk; raises if a save failed."""
+        """Returns when everything saved is on disk.
+
+        Raises:
+            SaveError: if a save failed.
+        """
         if self._manager:
-            self._manager.wait_until_finished()
+            with self._failure_named():
+                self._manager.wait_until_finished()
+
+    def check(self) -> None:
+        """Does not wait.
+
+        Raises:
+            SaveError: if a save has failed by now.
+        """
+        if self._manager:
+            with self._failure_named():
+                self._manager.check_for_errors()
+
+    @contextlib.contextmanager
+    def _failure_named(self) -> Iterator[None]:
+        """Whatever Orbax raises becomes a sentence; it has left the checkpoints before as they were."""
+        try:
+            yield
+        except Exception as error:
+            kept = self.latest_on_disk()
+            good = "there is none before" if kept is None else f"the last good checkpoint is step {kept}"
+            raise SaveError(
+                f"checkpoint {self.folder(self._saving)} could not be saved ({reason(error)}); {good}; "
+                "make room, and the same command goes on from there"
+            ) from error
+
+    def _sum_up(self) -> None:
+        """Adds the checksums; Orbax calls it in process 0 alone, between the last file and the commit."""
+        for name in os.listdir(self.directory):
+            if name.split(".")[0] == str(self._saving):
+                checksums.write(os.path.join(self.directory, name))
+
+    def _add_score(self, step: int, score: float) -> None:
+        """Adds the score to a checkpoint that was saved without, when a signal cut its evaluation short."""
+        place = os.path.join(self.folder(step), METRICS)
+
+        def write() -> None:
+            if os.path.exists(place):
+                return
+            os.makedirs(place + ".tmp", exist_ok=True)
+            with open(os.path.join(place + ".tmp", METRICS), "w", encoding="utf-8") as file:
+                json.dump(_scored(step, score), file)
+            os.rename(place + ".tmp", place)
+
+        hosts.first_does(write, f"add the score of step {step}")
+        self.reload()
+
+    def fault(self, step: int, item: str = VARIABLES) -> str:
+        """What is wrong with a checkpoint's files; "" if nothing is, as far as one can know.
+
+        Process 0 reads them for all.
+
+        Args:
+            step: of the checkpoint.
+            item: look at this one alone; "" for all.
+        """
+        fault = checksums.fault(self.folder(step), item) if hosts.is_first() else ""
+        return hosts.agree(fault, f"process 0 to check {self.folder(step)}")
 
     def restore(self, step: int, abstract: TrainState) -> TrainState:
         """The whole state, each array with the sharding that `abstract` gives it.
@@ -158,9 +244,21 @@ class Checkpointer:
         return self._manager.restore(step, args=args)[VARIABLES]
 
     def close(self) -> None:
-        """Waits for saves under way and frees the manager's threads."""
+        """Waits for saves under way and frees the manager's threads; `wait` tells whether they failed."""
         if self._manager:
-            self._manager.close()
+            with contextlib.suppress(Exception):
+                self._manager.close()
+
+    def _metrics(self, step: int) -> dict[str, float] | None:
+        """What is saved beside a checkpoint: {} without a score, None if it cannot be read."""
+        try:
+            with open(os.path.join(self.folder(step), METRICS, METRICS), encoding="utf-8") as file:
+                metrics = json.load(file)
+            return metrics if {"score", "step"} <= metrics.keys() else None
+        except FileNotFoundError:
+            return {}
+        except (ValueError, AttributeError):
+            return None
 
     def _check_fit(self, step: int, item: str, abstract: Any, part: bool = False) -> None:
         """Compares names and shapes with what is on disk, before any array is read."""
@@ -185,22 +283,7 @@ class Checkpointer:
 _NO_SCORE = -math.inf
 
 
-def early_stop_step(config: Config, checkpointer: Checkpointer) -> int | None:
-    """The step at which a run ended because the score had stopped rising, or None.
-
-    That is the newest checkpoint, if `early_stop_evals` evaluations lie between the best one and it; so the
-    checkpoints alone say whether a run is over, and a resumed run ends where an uninterrupted one does.
-    """
-    best, latest = checkpointer.best(), checkpointer.latest()
-    patience = config.train.early_stop_evals * config.train.eval_frequency
-    if not patience or best is None or latest is None:
-        return None
-    return latest if latest - best[0] >= patience else None
-
-
-def _metrics(step: int, score: float | None) -> dict[str, float] | None:
-    if score is None:
-        return None
+def _scored(step: int, score: float) -> dict[str, float]:
     return {"score": _NO_SCORE if math.isnan(score) else score, "step": step}
 
 
@@ -227,31 +310,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     return {path_str(path): tuple(leaf.shape) for path, leaf in leaves if hasattr(leaf, "shape")}
 
 
-def resolve(path: str, step: int | None = None) -> tuple[str, int]:
-    """Finds a checkpoint.
-
-    Args:
-        path: a workdir, or one checkpoint folder WORKDIR/checkpoints/STEP.
-        step: which of the workdir's checkpoints; by default the best where the run keeps the best,
-            otherwise the newest.
-
-    Returns:
-        The workdir and the step.
-
-    Raises:
-        UserError: if there is no such checkpoint, naming those that are.
-    """
-    workdir = workdir_of(path)
-    if workdir != os.path.abspath(os.path.expanduser(path)):
-        step = int(os.path.basename(os.path.normpath(path)))
-    path = workdir
-    checkpointer = Checkpointer(path, read_only=True)
-    steps, best = checkpointer.steps(), checkpointer.best()
-    checkpointer.close()
-    if not steps:
-        raise UserError(f"{path} holds no complete checkpoint; train one there first, or name another folder")
-    if step is None:
-        step = best[0] if best else steps[-1]
-    if step not in steps:
-        raise UserError(f"{path} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}")
-    return path, step
+def reason(error: BaseException) -> str:
+    """The gist of an exception: its first line, cut where libraries begin to tell their whole state."""
+    text = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__

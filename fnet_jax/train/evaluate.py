@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import jax
@@ -12,13 +12,14 @@ from tqdm import tqdm
 from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config, Task
-from fnet_jax.core.errors import UserError
+from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.data.tasks import TASKS
 from fnet_jax.train import predictions
-from fnet_jax.train.checkpoint import Checkpointer, resolve
+from fnet_jax.train.checkpoint import Checkpointer, reason
 from fnet_jax.train.confusion import draw_confusion
 from fnet_jax.train.datasets import LabelledDataset
 from fnet_jax.train.metrics import HostSums, Variables, compute, merge, to_host
+from fnet_jax.train.resolve import resolve
 from fnet_jax.train.run import Run, set_up
 from fnet_jax.train.scores import predictions_of
 from fnet_jax.train.step import EvalStep
@@ -71,8 +72,17 @@ def evaluate(
     return compute(total), {name: np.concatenate(values) for name, values in rows.items()}
 
 
+class Interrupted(Exception):
+    """An evaluation was cut short by a stop signal."""
+
+
 def evaluate_split(
-    run: Run, eval_step: EvalStep, variables: Variables, split: str, whole: bool = False
+    run: Run,
+    eval_step: EvalStep,
+    variables: Variables,
+    split: str,
+    whole: bool = False,
+    stopped: Callable[[], int] = lambda: 0,
 ) -> Evaluation:
     """Evaluates on one split; call it under `jax.set_mesh(run.mesh)`.
 
@@ -82,9 +92,15 @@ def evaluate_split(
         variables: of the state.
         split: one of `run.dataset`.
         whole: all of it, whatever `max_num_eval_steps` says.
+        stopped: asked before each batch whether to stop.
+
+    Raises:
+        Interrupted: if `stopped` said so.
+        MachineError: if the input failed.
     """
     batches, count, examples = run.device_batches(split, whole=whole)
-    values, outputs = evaluate(eval_step, variables, with_progress(batches, count, f"evaluate {split}"))
+    shown = with_progress(_until_stopped(batches, stopped), count, f"evaluate {split}")
+    values, outputs = evaluate(eval_step, variables, shown)
     values["loss"] = sum(values[name] for name in run.objective.losses)
     outputs = {name: rows[:examples] for name, rows in outputs.items()}
     scores = run.dataset.score(split, outputs)
@@ -93,6 +109,21 @@ def evaluate_split(
     if not scores.values:  # no labels: the sums compare with nothing
         return Evaluation(examples, {}, {}, scores.flaws, outputs)
     return Evaluation(examples, {**values, **scores.values}, scores.baseline, scores.flaws, outputs)
+
+
+def _until_stopped(batches: Iterator[Batch], stopped: Callable[[], int]) -> Iterator[Batch]:
+    while True:
+        try:
+            batch = next(batches, None)
+        except Exception as error:
+            if hosts.count() == 1 and stopped():  # Ctrl-C reaches the input processes too
+                raise Interrupted from error
+            raise MachineError(f"the input of the evaluation broke off ({reason(error)})") from error
+        if batch is None:
+            return
+        if stopped():
+            raise Interrupted
+        yield batch
 
 
 def with_progress(batches: Iterable[Batch], total: int, text: str) -> Iterable[Batch]:

@@ -10,10 +10,7 @@ import json
 import os
 from collections.abc import Iterator
 
-import jax
-from jax.experimental import multihost_utils
-
-from fnet_jax.core import jsonl
+from fnet_jax.core import hosts, jsonl
 from fnet_jax.core.batch import Batch
 from fnet_jax.data.pipeline import EXAMPLE_IDS
 
@@ -29,19 +26,21 @@ def record(batches: Iterator[Batch], workdir: str, start_step: int) -> Iterator[
         start_step: steps done before the first batch.
     """
     folder = os.path.join(workdir, FOLDER)
-    if jax.process_index() == 0:  # also those of processes that are gone
+
+    def drop_later() -> None:
         os.makedirs(folder, exist_ok=True)
-        for name in os.listdir(folder):
+        for name in os.listdir(folder):  # also those of processes that are gone
             jsonl.keep(os.path.join(folder, name), lambda row: row["step"] <= start_step)
-    multihost_utils.sync_global_devices("example ids")
-    return _write(batches, os.path.join(folder, f"{jax.process_index():05}.jsonl"), start_step)
+
+    hosts.first_does(drop_later, f"write into {folder}")
+    return _write(batches, os.path.join(folder, f"{hosts.index():05}.jsonl"), start_step)
 
 
 def _write(batches: Iterator[Batch], path: str, start_step: int) -> Iterator[Batch]:
     with open(path, "a", encoding="utf-8") as file:
         for step, batch in enumerate(batches, start_step + 1):
             ids = batch[EXAMPLE_IDS].tolist()
-            file.write(json.dumps({"step": step, "process": jax.process_index(), "ids": ids}) + "\n")
+            file.write(json.dumps({"step": step, "process": hosts.index(), "ids": ids}) + "\n")
             file.flush()
             yield {name: value for name, value in batch.items() if name != EXAMPLE_IDS}
 

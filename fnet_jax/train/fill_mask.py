@@ -12,7 +12,8 @@ from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_PIECES
 from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer
-from fnet_jax.train.checkpoint import Checkpointer, resolve
+from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.resolve import resolve
 from fnet_jax.train.run import Run, set_up
 
 MASK_TEXT = SPECIAL_PIECES[MASK_ID]

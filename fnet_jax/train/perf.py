@@ -1,8 +1,8 @@
-"""Arithmetic of a step and what the device could do: for MFU, never for the training itself."""
+"""Arithmetic of a step, what the device could do, and where the time goes; never for the training itself."""
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import jax
@@ -53,24 +53,47 @@ def train_flops_per_example(model: ModelConfig, mixers: tuple[str, ...], predict
 
 
 class Stopwatch:
-    """Wall time since the last `read`, and how much of it each named part took; seconds."""
+    """Gives every second of the process to one part: that of the innermost `part` block, else "restart"."""
 
-    def __init__(self) -> None:
-        self._start = time.perf_counter()
-        self._parts: dict[str, float] = {}
+    def __init__(self, start: float | None = None, entered: Callable[[str], object] = lambda name: None):
+        """Starts.
+
+        Args:
+            start: of the process, as `time.perf_counter()` gave it; now by default.
+            entered: called with the name of each part when it begins.
+        """
+        self._since = time.perf_counter() if start is None else start
+        self._now = "restart"
+        self._seconds: dict[str, float] = {}
+        self._read: dict[str, float] = {}
+        self._entered = entered
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Counts the time inside the `with` block for `name`."""
-        begin = time.perf_counter()
+        """Counts the time inside the `with` block, less that of blocks in it, for `name`."""
+        outer = self._now
+        self._enter(name)
         try:
             yield
         finally:
-            self._parts[name] = self._parts.get(name, 0.0) + time.perf_counter() - begin
+            self._enter(outer)
 
-    def read(self) -> tuple[float, dict[str, float]]:
-        """Total and parts since the last call; starts anew."""
+    def read(self) -> dict[str, float]:
+        """Seconds of each part since the last call."""
+        self._enter(self._now)
+        before, self._read = self._read, dict(self._seconds)
+        return {name: seconds - before.get(name, 0.0) for name, seconds in self._seconds.items()}
+
+    def shares(self) -> dict[str, float]:
+        """Share of each part in the time since the start; they add up to 1."""
+        self._enter(self._now)
+        total = sum(self._seconds.values())
+        return {name: seconds / total for name, seconds in self._seconds.items()}
+
+    def _enter(self, name: str) -> None:
         now = time.perf_counter()
-        total, parts = now - self._start, self._parts
-        self._start, self._parts = now, {}
-        return total, parts
+        self._seconds[self._now] = self._seconds.get(self._now, 0.0) + now - self._since
+        self._since = now
+        if name != self._now:
+            self._now = name
+            self._entered(name)

@@ -56,6 +56,7 @@ class Run:
             self.schedule,
             self.config.seed,
             self.config.train.gradient_accum_steps,
+            skip_nonfinite=self.config.train.on_nan == "skip",
         )
         # Each array comes back where it was, so that the compiled step can be called again.
         shardings = jax.tree.map(lambda leaf: leaf.sharding, self.abstract)

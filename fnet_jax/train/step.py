@@ -24,12 +24,16 @@ def make_train_step(
     schedule: optax.Schedule,
     seed: int,
     gradient_accum_steps: int = 1,
+    skip_nonfinite: bool = False,
 ) -> TrainStep:
     """Builds the step.
 
     The loss is normalised by sums over the whole batch, so it depends neither on the mesh nor on
     `gradient_accum_steps`. Besides the task's sums the step returns `loss`, `grad_norm` (before
     clipping) and `learning_rate`, each over a denominator of 1.
+
+    With `skip_nonfinite`, a step whose loss or gradient is no finite number changes nothing but the step
+    number and counts in no sum but `learning_rate` and `skipped_steps`, which says whether it was one.
     """
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
@@ -58,9 +62,21 @@ def make_train_step(
             "grad_norm": (optax.tree.norm(grads), one),
             "learning_rate": (jnp.asarray(schedule(state.step), jnp.float32), one),
         }
-        return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state), sums
+        after = dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state)
+        return _unless_nonfinite(state, after, sums) if skip_nonfinite else (after, sums)
 
     return train_step
+
+
+def _unless_nonfinite(before: TrainState, after: TrainState, sums: Sums) -> tuple[TrainState, Sums]:
+    """The state and sums of the step, or those of a step left out; see `make_train_step`."""
+    is_good = jnp.isfinite(sums["loss"][0]) & jnp.isfinite(sums["grad_norm"][0])
+    kept = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), after, before)
+    counted = jax.tree.map(lambda x: jnp.where(is_good, x, jnp.zeros_like(x)), dict(sums))
+    one = jnp.ones((), jnp.float32)
+    skipped = (1.0 - is_good.astype(jnp.float32), one)
+    counted |= {"learning_rate": sums["learning_rate"], "skipped_steps": skipped}
+    return dataclasses.replace(kept, step=after.step), counted
 
 
 def make_eval_step(objective: Objective) -> EvalStep:

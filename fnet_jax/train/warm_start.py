@@ -8,8 +8,9 @@ import jax
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
-from fnet_jax.train.checkpoint import Checkpointer, resolve
+from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.metrics import Variables
+from fnet_jax.train.resolve import resolve
 from fnet_jax.train.state import TrainState
 
 ENCODER = "encoder"

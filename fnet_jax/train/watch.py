@@ -6,8 +6,9 @@ from typing import Any
 
 from fnet_jax.core import hosts
 from fnet_jax.core.config import Config
-from fnet_jax.train.checkpoint import Checkpointer, early_stop_step
+from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.evaluate import CheckpointEvaluator
+from fnet_jax.train.resolve import early_stop_step
 from fnet_jax.train.results import read_results
 
 
@@ -20,8 +21,8 @@ def watch(
 ) -> Iterator[dict[str, Any]]:
     """Yields the evaluation of each checkpoint, oldest first, each once; those in eval.jsonl are done.
 
-    Ends after the last checkpoint of the run. A checkpoint that the trainer deletes meanwhile is passed
-    over.
+    Ends after the last checkpoint of the run. A checkpoint that is damaged, or that the trainer deletes
+    meanwhile, is passed over.
 
     Args:
         config: model and data.
@@ -42,6 +43,9 @@ def watch(
         if waiting:
             step = waiting[0]
             done.add(step)
+            if fault := checkpointer.fault(step):
+                hosts.say(f"checkpoint {checkpointer.folder(step)} is damaged ({fault}) and left out")
+                continue
             evaluator = evaluator or CheckpointEvaluator(config, workdir)
             try:
                 yield evaluator.evaluate(step, splits)

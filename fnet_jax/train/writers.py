@@ -1,17 +1,21 @@
 """Where metrics go: JSONL and TensorBoard always, Weights & Biases by config, the console for people."""
 
+import contextlib
 import json
 import math
 import os
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from fnet_jax.core import jsonl
-from fnet_jax.core.errors import UserError
+from fnet_jax.core.errors import MachineError, UserError
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_DIR = "tensorboard"
@@ -54,19 +58,30 @@ def read_jsonl(workdir: str) -> list[dict[str, Any]]:
 
 
 class TensorBoardWriter:
-    """Event files under WORKDIR/tensorboard, tags such as `train/loss`."""
+    """Event files under WORKDIR/tensorboard, tags such as `train/loss`; on disk when `write` returns.
+
+    tensorboardX's `SummaryWriter` writes in a thread whose failure nobody hears of.
+    """
 
     def __init__(self, workdir: str, start_step: int):
-        self._writer = SummaryWriter(os.path.join(workdir, TENSORBOARD_DIR), purge_step=start_step + 1)
+        folder = os.path.join(workdir, TENSORBOARD_DIR)
+        os.makedirs(folder, exist_ok=True)
+        self._events = EventsWriter(os.path.join(folder, "events"))
+        # Hides what another process has written of later steps.
+        self._add(start_step + 1, session_log=SessionLog(status=SessionLog.START))
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
         """Adds one scalar per value."""
         for name, value in values.items():
-            self._writer.add_scalar(f"{split}/{name}", value, step)
+            self._add(step, summary=scalar(f"{split}/{name}", value))
+        self._events.flush()
 
     def close(self) -> None:
         """Flushes and closes the event file."""
-        self._writer.close()
+        self._events.close()
+
+    def _add(self, step: int, **what: Any) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, **what))
 
 
 class WandbWriter:
@@ -126,11 +141,12 @@ class ConsoleWriter:
         self._bar.update()
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Prints one line, above the bar where there is one."""
+        """Prints one line, above the bar where there is one; nothing if none of the values is to be shown."""
         shown = "  ".join(
             f"{name} {format_value(name, value)}" for name, value in values.items() if name in SHOWN
         )
-        self.say(f"{split:5s} {step:>{len(str(self._num_steps))}}/{self._num_steps}  {shown}")
+        if shown:
+            self.say(f"{split:5s} {step:>{len(str(self._num_steps))}}/{self._num_steps}  {shown}")
 
     def say(self, text: str) -> None:
         """Prints a line without tearing the bar."""
@@ -157,6 +173,7 @@ SHOWN = {
     "tokens_per_second": "{:,.0f}",
     "data_wait_share": "{:.0%}",
     "mfu": "{:.1%}",
+    "skipped_steps": "{:.0f}",
     "eta_minutes": "{:.1f}",
 }
 
@@ -173,11 +190,21 @@ class Writers:
         self._writers = writers
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Passes the values on to every writer."""
+        """Passes the values on to every writer.
+
+        Raises:
+            MachineError: if one cannot write.
+        """
         for writer in self._writers:
-            writer.write(step, split, values)
+            try:
+                writer.write(step, split, values)
+            except OSError as error:
+                raise MachineError(
+                    f"metrics of step {step} could not be written ({type(writer).__name__}: {error.strerror})"
+                ) from error
 
     def close(self) -> None:
-        """Closes every writer."""
+        """Closes every writer; one that could not write may not be able to close either."""
         for writer in self._writers:
-            writer.close()
+            with contextlib.suppress(OSError):
+                writer.close()

@@ -17,8 +17,9 @@ from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import saved_config
 from fnet_jax.train import evaluate, watch
-from fnet_jax.train.checkpoint import Checkpointer, resolve
+from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.loop import train
+from fnet_jax.train.resolve import resolve
 from fnet_jax.train.results import read_results, record, table
 from fnet_jax.train.run import set_up
 from fnet_jax.train.writers import read_jsonl

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from fnet_jax.core.errors import UserError
+from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.train import evaluate, example_ids, results
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.loop import train
@@ -161,7 +161,8 @@ def test_a_failed_save_ends_the_run(overrides, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("orbax.checkpoint.CheckpointManager.save", fail)
-    with pytest.raises(OSError, match="No space left"):
+    says = "could not be saved .*No space left.*; there is none before; make room"
+    with pytest.raises(MachineError, match=says):
         train(smoke_config(overrides), str(tmp_path))
 
 

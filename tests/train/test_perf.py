@@ -37,8 +37,21 @@ def test_peaks_are_found_by_the_longest_name():
 
 def test_stopwatch_counts_parts():
     watch = Stopwatch()
-    with watch.part("data"):
-        sum(range(100_000))
-    total, parts = watch.read()
-    assert 0 < parts["data"] <= total
-    assert watch.read()[1] == {}
+    with watch.part("steps"):
+        sum(range(1_000_000))
+        with watch.part("data"):
+            sum(range(1_000))
+    parts = watch.read()
+    assert 0 < parts["data"] < parts["steps"]  # the inner part's time is its own
+    assert watch.read()["data"] == 0
+    shares = watch.shares()
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares.keys() == {"restart", "steps", "data"}
+
+
+def test_stopwatch_says_what_begins():
+    names: list[str] = []
+    watch = Stopwatch(entered=names.append)
+    with watch.part("steps"), watch.part("data"):
+        pass
+    assert names == ["steps", "data", "steps", "restart"]
