@@ -59,8 +59,8 @@ class Dataset(Protocol):
         """
         ...
 
-    def batches(self, split: str, *, batch_size: int, host_index: int, host_count: int) -> Batches:
-        """This host's rows of the batches of a split; "train" goes on epoch after epoch."""
+    def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> Batches:
+        """The given rows of the batches of a split, by default all; "train" goes on epoch after epoch."""
         ...
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores | None:
@@ -106,7 +106,7 @@ class PretrainDataset:
         """See `Dataset`."""
         return self._info.splits[_known(split, tuple(self._info.splits))].segments
 
-    def batches(self, split: str, *, batch_size: int, host_index: int, host_count: int) -> PretrainBatches:
+    def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> PretrainBatches:
         """See `Dataset`."""
         self.num_examples(split)
         return PretrainBatches(
@@ -116,8 +116,7 @@ class PretrainDataset:
             max_seq_length=self._config.model.max_seq_length,
             batch_size=batch_size,
             seed=self._config.seed,
-            host_index=host_index,
-            host_count=host_count,
+            rows=rows,
         )
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> None:
@@ -174,7 +173,7 @@ class LabelledDataset:
         """See `Dataset`."""
         return len(self.data.split(split))
 
-    def batches(self, split: str, *, batch_size: int, host_index: int, host_count: int) -> LabelledBatches:
+    def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> LabelledBatches:
         """See `Dataset`."""
         return LabelledBatches(
             self.data.split(split),
@@ -185,8 +184,7 @@ class LabelledDataset:
             batch_size=batch_size,
             seed=self._config.seed,
             train=split == "train",
-            host_index=host_index,
-            host_count=host_count,
+            rows=rows,
         )
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores:
