@@ -200,15 +200,6 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, spec("batch"))
 
 
-def batch_rows(mesh: Mesh, batch_size: int) -> list[int]:
-    """Which rows of a batch the devices of this process hold, in order.
-
-    Processes whose devices share examples, along `seq` or `tensor`, hold the same rows.
-    """
-    held = batch_sharding(mesh).addressable_devices_indices_map((batch_size,))
-    return sorted({row for index in held.values() if index for row in range(batch_size)[index[0]]})
-
-
 def axis_size(shape: Mapping[str, int], axes: Sequence[str]) -> int:
     """The number of parts that some mesh axes together make; axes that a mesh does not have count 1."""
     return math.prod(shape.get(axis, 1) for axis in axes)

@@ -87,7 +87,7 @@ class LabelledBatches:
         batch_size: int,
         seed: int,
         train: bool,
-        rows: Sequence[int] = (),
+        rows: tuple[int, ...] | None = None,
     ) -> None:
         """Takes a split; nothing is tokenised yet.
 
@@ -100,7 +100,7 @@ class LabelledBatches:
             batch_size: B, on all hosts together.
             seed: of the permutations.
             train: endless and shuffled; otherwise every example once.
-            rows: of each batch that this process makes; () for all of them.
+            rows: of the batch, ascending, that this host makes; None: all of them.
 
         Raises:
             UserError: if there is nothing to train on.
@@ -110,7 +110,7 @@ class LabelledBatches:
         if not len(split):
             raise UserError(f"{split.source} has no examples for {split.name!r}")
         self.num_examples = len(split)
-        self.positions = Positions(len(split), batch_size, seed, train, tuple(rows))
+        self.positions = Positions(len(split), batch_size, seed, train, rows)
         self._split, self._tokenizer = split, tokenizer
         self._truncation, self._swap = data.truncation, data.swap_texts
         self._spec = labelled_spec(self.positions.num_rows, max_seq_length, regression)

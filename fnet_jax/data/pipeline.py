@@ -5,7 +5,7 @@ the position in the data, on any number of hosts and worker processes.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Literal, Protocol
 
 import grain
@@ -23,7 +23,7 @@ from fnet_jax.data.tokenizer import load_tokenizer
 
 Split = Literal["train", "heldout"]
 
-EXAMPLE_IDS = "example_ids"  # of a batch on the host: i64[R], the numbers of its examples in their split
+EXAMPLE_IDS = "example_ids"  # of a batch on the host: i64[R, 2], row of the batch and number in the split
 
 _READ_AHEAD = 8  # batches
 _STREAMS = {"train": 0, "heldout": 1}  # their random numbers have nothing in common
@@ -51,7 +51,7 @@ class PretrainBatches:
         max_seq_length: int,
         batch_size: int,
         seed: int,
-        rows: Sequence[int] = (),
+        rows: tuple[int, ...] | None = None,
     ) -> None:
         """Opens a split.
 
@@ -62,11 +62,11 @@ class PretrainBatches:
             max_seq_length: L; the data set's.
             batch_size: B, on all hosts together.
             seed: below 2**32.
-            rows: of each batch that this process makes; () for all of them.
+            rows: of the batch, ascending, that this host makes; None: all of them.
 
         Raises:
-            UserError: if there is no such data set, the length is another, or random pairs are wanted of
-                a single document.
+            UserError: if there is no such data set, the length is another, or
+                random pairs are wanted of a single document.
         """
         info = load_info(directory)
         check_info(info, directory, max_seq_length)
@@ -79,7 +79,7 @@ class PretrainBatches:
         self.vocab_size = info.vocab_size
         self._data, self._split, self._seed = data, split, seed
         self._max_seq_length = max_seq_length
-        self.positions = Positions(self.num_examples, batch_size, seed, split == "train", tuple(rows))
+        self.positions = Positions(self.num_examples, batch_size, seed, split == "train", rows)
         self._dtype = info.dtype
         self._records = array_record_data_source.ArrayRecordDataSource(
             [os.path.join(directory, name) for name in info.splits[split].files]
@@ -170,8 +170,9 @@ class WithExampleIds:
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """See `Batches`."""
-        _, _, numbers = self.positions.at(step)
-        return {**self._batches[step], EXAMPLE_IDS: numbers}
+        rows, (_, _, numbers) = self.positions.rows, self.positions.at(step)
+        ids = np.stack([np.arange(len(numbers)) if rows is None else rows, numbers], axis=1)
+        return {**self._batches[step], EXAMPLE_IDS: ids}
 
 
 def iterate(

@@ -19,14 +19,14 @@ class Positions:
         batch_size: B, on all hosts together.
         seed: of the permutations.
         endless: training; otherwise evaluation.
-        rows: of each batch that this process makes, in order; () for all of them.
+        rows: of the batch, ascending, that this host makes; None: all of them.
     """
 
     num_examples: int
     batch_size: int
     seed: int
     endless: bool
-    rows: tuple[int, ...] = ()
+    rows: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         """Batches of one epoch; the last one is not full, if B does not divide it."""
@@ -34,8 +34,8 @@ class Positions:
 
     @property
     def num_rows(self) -> int:
-        """Rows of a batch that this process makes."""
-        return len(self.rows) or self.batch_size
+        """Rows of a batch on this host."""
+        return self.batch_size if self.rows is None else len(self.rows)
 
     def at(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """This process's part of batch number `step`.
@@ -50,7 +50,7 @@ class Positions:
         """
         if step < 0 or (not self.endless and step >= len(self)):
             raise IndexError(step)
-        rows = np.asarray(self.rows or range(self.batch_size))
+        rows = np.arange(self.batch_size) if self.rows is None else np.array(self.rows)
         epochs, places = np.divmod(step * self.batch_size + rows, self.num_examples)
         if not self.endless:
             epochs, places = epochs[epochs == 0], places[epochs == 0]

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -59,8 +59,8 @@ class Dataset(Protocol):
         """
         ...
 
-    def batches(self, split: str, *, batch_size: int, rows: Sequence[int] = ()) -> Batches:
-        """Some rows, or all, of the batches of a split; "train" goes on epoch after epoch."""
+    def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> Batches:
+        """The given rows of the batches of a split, by default all; "train" goes on epoch after epoch."""
         ...
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores | None:
@@ -106,7 +106,7 @@ class PretrainDataset:
         """See `Dataset`."""
         return self._info.splits[_known(split, tuple(self._info.splits))].segments
 
-    def batches(self, split: str, *, batch_size: int, rows: Sequence[int] = ()) -> PretrainBatches:
+    def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> PretrainBatches:
         """See `Dataset`."""
         self.num_examples(split)
         return PretrainBatches(
@@ -173,7 +173,7 @@ class LabelledDataset:
         """See `Dataset`."""
         return len(self.data.split(split))
 
-    def batches(self, split: str, *, batch_size: int, rows: Sequence[int] = ()) -> LabelledBatches:
+    def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> LabelledBatches:
         """See `Dataset`."""
         return LabelledBatches(
             self.data.split(split),

@@ -1,9 +1,9 @@
 """Which examples each step was trained on, as JSONL: for looking at, and to compare runs (`log.example_ids`).
 
-WORKDIR/example_ids/NNNNN.jsonl is of process NNNNN. A row is `step` (as in the metrics: steps done after
-it), `process` and `ids`, the numbers of the examples in the training split, in the order of the rows of the
-batch. It is written when the loop takes the batch, and the numbers come with the batch from where it was
-made, so a batch that is lost, doubled or late in between shows.
+WORKDIR/example_ids/NNNNN.jsonl is of process NNNNN. A line is `step` (as in the metrics: steps done after
+it), `process`, `rows` of the batch that this process made, and `ids`, the numbers of their examples in the
+training split. It is written when the loop takes the batch, and the numbers come with the batch from where it
+was made, so a batch that is lost, doubled or late in between shows.
 """
 
 import json
@@ -39,18 +39,28 @@ def record(batches: Iterator[Batch], workdir: str, start_step: int) -> Iterator[
 def _write(batches: Iterator[Batch], path: str, start_step: int) -> Iterator[Batch]:
     with open(path, "a", encoding="utf-8") as file:
         for step, batch in enumerate(batches, start_step + 1):
-            ids = batch[EXAMPLE_IDS].tolist()
-            file.write(json.dumps({"step": step, "process": hosts.index(), "ids": ids}) + "\n")
+            rows, ids = batch[EXAMPLE_IDS].T.tolist()
+            line = {"step": step, "process": hosts.index(), "rows": rows, "ids": ids}
+            file.write(json.dumps(line) + "\n")
             file.flush()
             yield {name: value for name, value in batch.items() if name != EXAMPLE_IDS}
 
 
 def read(workdir: str) -> dict[int, list[int]]:
-    """Step -> the numbers of its examples in the order of the global batch, of all processes together."""
+    """Step -> the numbers of its examples in the order of the global batch, of all processes together.
+
+    Raises:
+        ValueError: if one row was written down twice by a process, or with another example by another.
+    """
     folder = os.path.join(workdir, FOLDER)
-    names = sorted(name for name in os.listdir(folder) if name.endswith(".jsonl"))
-    found: dict[int, list[int]] = {}
-    for name in names:
-        for row in jsonl.read(os.path.join(folder, name)):
-            found.setdefault(row["step"], []).extend(row["ids"])
-    return found
+    steps: dict[int, dict[int, int]] = {}
+    for name in sorted(os.listdir(folder)):
+        seen: set[int] = set()
+        for line in jsonl.read(os.path.join(folder, name)):
+            batch = steps.setdefault(line["step"], {})
+            new = dict(zip(line["rows"], line["ids"], strict=True))
+            if line["step"] in seen or any(batch.get(row, new[row]) != new[row] for row in new):
+                raise ValueError(f"step {line['step']} stands twice in {folder}, see {name}")
+            seen.add(line["step"])
+            batch.update(new)
+    return {step: [batch[row] for row in sorted(batch)] for step, batch in sorted(steps.items())}

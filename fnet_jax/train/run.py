@@ -17,7 +17,7 @@ from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch, BatchSpec
 from fnet_jax.core.config import Config, check_mesh
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import batch_rows, batch_sharding, create_mesh, mesh_of, replicated
+from fnet_jax.core.mesh import batch_sharding, create_mesh, mesh_of, replicated
 from fnet_jax.data.pipeline import EXAMPLE_IDS, WithExampleIds, iterate
 from fnet_jax.train.datasets import Dataset, open_dataset
 from fnet_jax.train.objective import Objective, make_objective
@@ -82,11 +82,8 @@ class Run:
         """
         train = self.config.train
         batch_size = train.train_batch_size if split == "train" else train.eval_batch_size
-        batches = self.dataset.batches(
-            split,
-            batch_size=batch_size,
-            rows=batch_rows(self.mesh, batch_size),
-        )
+        rows = local_rows(batch_sharding(self.mesh), batch_size)
+        batches = self.dataset.batches(split, batch_size=batch_size, rows=rows)
         if split == "train":
             if self.config.log.example_ids:
                 batches = WithExampleIds(batches)
@@ -105,7 +102,10 @@ class Run:
     ) -> tuple[Iterator[Batch], int, int]:
         """`host_batches`, moved to the devices ahead of time."""
         batches, count, examples = self.host_batches(split, start_step, whole)
-        return put_batches(batches, batch_sharding(self.mesh), self.config.data.prefetch), count, examples
+        train = self.config.train
+        batch_size = train.train_batch_size if split == "train" else train.eval_batch_size
+        prefetch = self.config.data.prefetch
+        return put_batches(batches, batch_sharding(self.mesh), batch_size, prefetch), count, examples
 
     def batch_structs(self, training: bool = True) -> BatchSpec:
         """A batch as ShapeDtypeStructs with shardings, to compile a step before data come."""
@@ -215,14 +215,16 @@ def _count_steps(config: Config, num_examples: int) -> Config:
     return config
 
 
-def put_batches(batches: Iterable[Batch], sharding: jax.sharding.Sharding, ahead: int) -> Iterator[Batch]:
+def put_batches(
+    batches: Iterable[Batch], sharding: jax.sharding.Sharding, batch_size: int, ahead: int
+) -> Iterator[Batch]:
     """Moves host batches to the devices, `ahead` of them before they are asked for.
 
     Each process gives its own rows; together they are the global batch. `EXAMPLE_IDS` stay on the host.
     """
 
     def put(name: str, value: Any) -> Any:
-        return value if name == EXAMPLE_IDS else put_rows(value, sharding)
+        return value if name == EXAMPLE_IDS else put_rows(value, sharding, batch_size)
 
     queue: list[Batch] = []
     for batch in batches:
@@ -232,11 +234,23 @@ def put_batches(batches: Iterable[Batch], sharding: jax.sharding.Sharding, ahead
     yield from queue
 
 
-def put_rows(rows: np.ndarray, sharding: jax.sharding.Sharding) -> jax.Array:
-    """The global array whose first dimension is made of the rows that each process gives."""
+def local_rows(sharding: jax.sharding.Sharding, num_rows: int) -> tuple[int, ...]:
+    """The rows of an array [num_rows, ...] that the devices of this process hold, ascending.
+
+    They need not be neighbours, and processes that a mesh axis of another kind connects hold the same ones.
+    """
+    held: set[int] = set()
+    for index in sharding.addressable_devices_indices_map((num_rows,)).values():
+        assert index is not None
+        held.update(range(*index[0].indices(num_rows)))
+    return tuple(sorted(held))
+
+
+def put_rows(rows: np.ndarray, sharding: jax.sharding.Sharding, num_rows: int) -> jax.Array:
+    """The array [num_rows, ...] of which each process gives its `local_rows`."""
     # With several processes JAX does not count this as the explicit transfer that it is.
     with jax.transfer_guard_host_to_device("allow"):
-        return jax.make_array_from_process_local_data(sharding, rows)
+        return jax.make_array_from_process_local_data(sharding, rows, (num_rows, *rows.shape[1:]))
 
 
 def check_workdir(workdir: str) -> None:

@@ -61,7 +61,7 @@ def agreed(stopped_by: Callable[[], int], mesh: Mesh) -> Callable[[], int]:
 
     def everywhere() -> int:
         flags = np.full(jax.local_device_count(), stopped_by(), np.int32)
-        pending.append(greatest(put_rows(flags, rows)))
+        pending.append(greatest(put_rows(flags, rows, mesh.size)))
         return int(jax.device_get(pending.pop(0))) if len(pending) > 1 else 0
 
     return everywhere

@@ -61,10 +61,3 @@ def test_gathered_is_whole_and_its_gradient_lies_with_the_parameter():
         assert jax.jit(lambda w: mesh_lib.gathered(w, logical))(w).sharding.is_fully_replicated
     np.testing.assert_allclose(gradient, jnp.cos(w), rtol=1e-6)
     assert gradient.sharding.is_equivalent_to(w.sharding, 2)
-
-
-def test_rows_of_a_batch():
-    """This process has all devices, so all rows; half of the devices hold half of them."""
-    assert mesh_lib.batch_rows(mesh_lib.create_mesh(2, 2, 2), 12) == list(range(12))
-    half = mesh_lib.create_mesh(2, 2, devices=jax.devices()[:4])
-    assert mesh_lib.batch_rows(half, 4) == [0, 1, 2, 3]

@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 
+from fnet_jax.core import jsonl
 from fnet_jax.train import example_ids
 from fnet_jax.train.writers import read_jsonl
 from tests.conftest import command, run
@@ -30,8 +31,8 @@ def story(overrides, tmp_path_factory):
     story = Story()
     story.whole, story.broken = str(folder / "whole"), str(folder / "broken")
 
-    def args(workdir: str, steps: int, save_every: int = 2) -> list[str]:
-        keys = {**overrides, **KEYS, "train.num_train_steps": steps}
+    def args(workdir: str, steps: int, save_every: int = 2, **more: object) -> list[str]:
+        keys = {**overrides, **KEYS, "train.num_train_steps": steps, **more}
         keys["train.save_checkpoints_steps"] = save_every
         return command("train.py", keys, f"--workdir={workdir}")[1:]
 
@@ -55,7 +56,8 @@ def story(overrides, tmp_path_factory):
     story.alone_until, story.steps = story.killed_at + 3, story.killed_at + 6
     alone = run("python", *args(story.broken, story.alone_until))
     assert alone.returncode == 0, alone.stderr
-    with group(folder, args(story.broken, story.steps), 4) as four:
+    mesh = {"mesh.data": 2, "mesh.seq": 2}
+    with group(folder, args(story.broken, story.steps, **mesh), 4) as four:
         story.last_codes, story.last_texts = four.codes(), four.texts()
     whole = run("python", *args(story.whole, story.steps))
     assert whole.returncode == 0, whole.stderr
@@ -93,12 +95,13 @@ def test_no_example_is_lost_and_none_comes_twice(story):
 
 
 def test_each_process_reads_its_share_alone(story):
-    """The last steps were taken by four processes, a quarter of the 16 rows each."""
+    """The last steps were taken on a mesh of two by two: two processes have the same half of the 16 rows."""
     folder = os.path.join(story.broken, "example_ids")
-    for name in os.listdir(folder):
-        with open(os.path.join(folder, name)) as file:
-            last = file.readlines()[-1]
-        assert last.count(",") == 2 + 3, last
+    first, last = list(range(8)), list(range(8, 16))
+    for number, rows in enumerate([first, first, last, last]):
+        lines = jsonl.read(os.path.join(folder, f"{number:05}.jsonl"))
+        assert lines[-1]["rows"] == rows
+        assert lines[0]["rows"] == list(range(4 * number, 4 * number + 4))
 
 
 def test_losses_are_those_of_the_run_on_one_process(story):

@@ -41,6 +41,16 @@ def test_only_what_was_taken_is_written(tmp_path):
     assert example_ids.read(str(tmp_path)) == {step: wanted(step) for step in range(1, 6)}
 
 
+@pytest.mark.parametrize(
+    "other", ['"rows": [0], "ids": [99]', '"rows": [], "ids": []}\n{"step": 1, "rows": [], "ids": []']
+)
+def test_a_row_that_stands_twice_is_an_error(tmp_path, other):
+    take(str(tmp_path), start=0, count=1)
+    (tmp_path / "example_ids" / "00001.jsonl").write_text(f'{{"step": 1, {other}}}\n')
+    with pytest.raises(ValueError, match="step 1 stands twice"):
+        example_ids.read(str(tmp_path))
+
+
 def test_an_epoch_loses_nothing_and_doubles_nothing(tmp_path):
     take(str(tmp_path), start=0, count=5)
     ids = [number for row in example_ids.read(str(tmp_path)).values() for number in row]
@@ -52,6 +62,8 @@ def test_going_on_drops_what_came_after_the_checkpoint(tmp_path, others):
     """Also in the files of processes that are not there any more, and a line cut by a kill."""
     take(str(tmp_path), start=0, count=5)
     for process in range(1, 1 + others):
-        (tmp_path / "example_ids" / f"{process:05}.jsonl").write_text('{"step": 4, "ids": [7]}\n{"step": 5')
+        (tmp_path / "example_ids" / f"{process:05}.jsonl").write_text(
+            '{"step": 4, "rows": [9], "ids": [7]}\n{"st'
+        )
     take(str(tmp_path), start=3, count=4)
     assert example_ids.read(str(tmp_path)) == {step: wanted(step) for step in range(1, 8)}
