@@ -39,7 +39,7 @@ exec 3>&1 # commands are shown here, also while the output of one is caught
 
 run() {
   { printf '+' && printf ' %q' "$@" && echo; } >&3
-  $DRY_RUN || "$@"
+  $DRY_RUN || "$@" 3>&-
 }
 
 queued() {
