@@ -17,7 +17,7 @@ from fnet_jax.core.chips import find_chip
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import axis_size, path_str
-from fnet_jax.core.workdir import workdir_of
+from fnet_jax.core.workdir import CHECKPOINT_DIR, workdir_of
 from fnet_jax.nn.heads import param_count
 from fnet_jax.tools import aot_compile, preflight_data
 from fnet_jax.tools.aot_report import peak_bytes
@@ -139,8 +139,9 @@ class Preflight:
             self._made.append(path)
             path = os.path.dirname(path)
         _try_to_write(self._workdir)
-        with _checkpoints(self._workdir) as checkpoints:
-            steps = len(checkpoints.steps())
+        folder = os.path.join(self._workdir, CHECKPOINT_DIR)
+        # Not through Orbax, which would wait for the other processes.
+        steps = sum(name.isdigit() for name in os.listdir(folder)) if os.path.isdir(folder) else 0
         keep = self._config.train.max_to_keep + self._config.train.keep_best
         if self._run is None:
             return Finding(f"{self._workdir} can be written; the room it needs is unknown without devices")

@@ -57,7 +57,7 @@ def test_a_run_that_can_start_passes_and_leaves_nothing(overrides, tmp_path):
     ("keys", "check", "says"),
     [
         ({"data__dir": "/nowhere"}, "data", "data.dir=/nowhere holds no prepared data set"),
-        ({"model__max_seq_length": 64}, "data", "model.max_seq_length=32, not 64"),
+        ({"model__max_seq_length": 16}, "data", "model.max_seq_length=32, not 16"),
         ({"train__train_batch_size": 12}, "devices", "train.train_batch_size=12"),
         ({"mesh__fsdp": 3}, "devices", "do not multiply to the 8 devices"),
         ({"init_from": "/nowhere"}, "resume", "init_from=/nowhere holds no complete checkpoint"),
@@ -114,9 +114,9 @@ def test_another_tokenizer_is_noticed(copied):
 
 
 def test_too_little_memory_is_said_with_both_sizes(overrides, tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight_checks, "_device_bytes", lambda device: 2.0**20)
+    monkeypatch.setattr(preflight_checks, "_device_bytes", lambda device: 2.0**19)
     found = results(smoke_config(overrides), tmp_path, ("data", "devices", "memory"))
-    assert "of the 1.0 MiB of a device; make mesh.fsdp greater" in found["memory"].fault
+    assert "of the 512.0 KiB of a device; make mesh.fsdp greater" in found["memory"].fault
 
 
 def test_room_for_all_checkpoints_and_one_more_is_needed(overrides, tmp_path, monkeypatch):
@@ -204,7 +204,7 @@ def flags(overrides, workdir):
 def trained(overrides, tmp_path_factory):
     """A workdir with a checkpoint."""
     workdir = tmp_path_factory.mktemp("trained")
-    keys = {**overrides, "train.num_train_steps": 2, "train.eval_frequency": 0}
+    keys = {**overrides, "train.num_train_steps": 3, "train.eval_frequency": 0}
     result = run(*command("train.py", keys, f"--workdir={workdir}"))
     assert result.returncode == 0, result.stderr
     return workdir
@@ -222,15 +222,15 @@ def test_two_processes_pass_together(overrides, trained, tmp_path):
         "ok   shared workdir", "ok   resume",
     ]  # fmt: skip
     assert "4 x cpu, 2 on each of 2 processes; mesh data=4" in lines[3]
-    assert "goes on from step 2 of 9" in lines[7]
+    assert "goes on from step 3 of 9" in lines[7]
     assert sorted(trained.rglob("*")) == before
 
 
 def test_a_process_that_differs_is_named(overrides, tmp_path):
-    """Each process has a folder of its own under the same name: its current one."""
     shutil.copytree(overrides["data.dir"], tmp_path / "data")
     args = [
-        "tests/tools/differing_preflight.py",
+        "-m",
+        "tests.tools.differing_preflight",
         *flags({**overrides, "data.dir": str(tmp_path / "data")}, tmp_path),
     ]
     with group(tmp_path, args, 2) as two:
@@ -247,9 +247,9 @@ def test_a_process_that_differs_is_named(overrides, tmp_path):
 def test_a_checkpoint_of_another_model_is_not_resumed(overrides, trained):
     found = results(changed(overrides, model__d_ff=8), trained, ("data", "devices", "resume"))
     assert "in the newest checkpoint of --workdir=" in found["resume"].fault
-    assert Checkpointer(str(trained), read_only=True).latest() == 2
-    done = results(changed(overrides, train__num_train_steps=2), trained, ("data", "devices", "resume"))
-    assert done["resume"].said == "step 2 of 2 is there; train.py would do nothing"
+    assert Checkpointer(str(trained), read_only=True).latest() == 3
+    done = results(changed(overrides, train__num_train_steps=3), trained, ("data", "devices", "resume"))
+    assert done["resume"].said == "step 3 of 3 is there; train.py would do nothing"
 
 
 # On a slice that is not there
