@@ -9,10 +9,11 @@ from typing import Any
 
 from absl import flags
 
-from fnet_jax.core import cli
+from fnet_jax.core import cli, distributed, hosts
 from fnet_jax.core.errors import UserError
 
 cli.define_run_flags()
+distributed.define_flags()
 flags.DEFINE_integer("step", None, "Step of the checkpoint; the best one by default, or the newest.")
 flags.DEFINE_list(
     "tasks", [], "Evaluate on these tasks; they must have the labels of the run's own, the default."
@@ -29,10 +30,13 @@ def main(argv: Sequence[str]) -> None:
     config, workdir = cli.config(), cli.workdir()
     if flag.watch and flag.step is not None:
         raise UserError(f"--step={flag.step} and --watch exclude each other; leave one out")
+    distributed.start_by_flags(config, workdir)
 
     from fnet_jax.train import evaluate, results, watch
 
     def show(values: dict[str, Any]) -> None:
+        if not hosts.is_first():
+            return
         print(results.table(values))
         print(results.record(workdir, values), flush=True)
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 
-from fnet_jax.core import cli
+from fnet_jax.core import cli, distributed
 
 cli.define_run_flags()
+distributed.define_flags()
 
 
 def main(argv: Sequence[str]) -> int:
     """Trains until done; the exit code says how it ended (see `fnet_jax/core/cli.py`)."""
     del argv
     config, workdir = cli.config(), cli.workdir()
+    distributed.start_by_flags(config, workdir)
 
     # Imported late: a wrong flag is answered at once, and input worker processes stay light.
     from fnet_jax.train.loop import train

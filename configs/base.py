@@ -105,4 +105,5 @@ def get_config() -> ml_collections.ConfigDict:
     c.log.wandb_project = ""  # Weights & Biases project; "": off (needs `pip install wandb`)
     c.log.profile_start = 0  # first step of a profiler window; 0: off
     c.log.profile_steps = 5  # its length; the trace goes to WORKDIR/profile
+    c.log.example_ids = False  # write down which examples each step was trained on, in WORKDIR/example_ids
     return c

@@ -1,12 +1,14 @@
 """What every entry point shares: flags, exit codes, one line instead of a traceback.
 
 Exit codes: 0 done; 1 an error of the program or machine; 2 bad input, said in one line before any
-device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or SIGTERM, state saved.
+device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or SIGTERM, state saved
+(docs/faults.md).
 """
 
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Collection, Sequence
 from typing import NoReturn
 
@@ -15,10 +17,12 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from fnet_jax.core import config as config_lib
+from fnet_jax.core import hosts
 from fnet_jax.core.config import Config
-from fnet_jax.core.errors import UserError
+from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.workdir import CONFIG_FILE, adopt_model, saved_config
 
+EXIT_MACHINE_ERROR = 1
 EXIT_USER_ERROR = 2
 EXIT_DIVERGED = 3
 
@@ -31,7 +35,7 @@ def define_run_flags() -> None:
 
 
 def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -> None:
-    """Parses the flags, runs `main(argv)` and exits with its code; user errors become one line.
+    """Parses the flags, runs `main(argv)` and exits with its code; errors made for people are one line.
 
     Args:
         main: gets the program's name and what is left after the flags.
@@ -45,6 +49,18 @@ def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -
             return main(argv)
         except UserError as error:
             _die(str(error))
+        except MachineError as error:
+            _die(str(error), EXIT_MACHINE_ERROR)
+        except Exception as error:
+            if hosts.count() == 1:
+                raise
+            lost = hosts.lost_another(error)
+            if not lost:
+                traceback.print_exc()
+            _die(
+                lost or f"process {hosts.index()} of {hosts.count()} has failed, see above",
+                EXIT_MACHINE_ERROR,
+            )
 
     app.run(guarded, flags_parser=_parse_flags)
 
@@ -140,6 +156,8 @@ def _require(holds: bool, message: str) -> None:
         raise UserError(message)
 
 
-def _die(message: str) -> NoReturn:
+def _die(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(EXIT_USER_ERROR)
+    if hosts.count() > 1:
+        hosts.leave(code)
+    sys.exit(code)

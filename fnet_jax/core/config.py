@@ -44,6 +44,7 @@ __all__ = [
     "check",
     "check_mesh",
     "differences",
+    "flat",
     "from_dict",
     "parse",
     "parse_arg",
@@ -74,6 +75,11 @@ def to_dict(config: Config) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def flat(config: Config) -> dict[str, Any]:
+    """The config as one dict from dotted key to value."""
+    return _flat(to_dict(config))
+
+
 def from_dict(values: Mapping[str, Any]) -> Config:
     """The inverse of `to_dict`, with the checks of `parse`."""
     return parse(ml_collections.ConfigDict(values))
@@ -95,7 +101,7 @@ def unknown_key(key: str) -> str:
 
 def differences(old: Config, new: Config) -> list[str]:
     """One line "key: old -> new" per key whose value differs."""
-    before, after = _flat(to_dict(old)), _flat(to_dict(new))
+    before, after = flat(old), flat(new)
     return [f"{key}: {before[key]!r} -> {after[key]!r}" for key in after if before[key] != after[key]]
 
 

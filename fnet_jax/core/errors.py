@@ -1,4 +1,4 @@
-"""The one exception for what a user can mend."""
+"""The two exceptions that end a program with one sentence; `core/cli.py` gives them their exit codes."""
 
 
 class UserError(ValueError):
@@ -6,4 +6,12 @@ class UserError(ValueError):
 
     The message is one sentence that names the key or file, the value found and what would be valid.
     Entry points print it without a traceback and exit with code 2 (see `core/cli.py`).
+    """
+
+
+class MachineError(RuntimeError):
+    """The machine failed: a full disk, a dead input process.
+
+    The message is one sentence that names what failed, why, and what is saved. Entry points print it
+    without a traceback and exit with code 1.
     """

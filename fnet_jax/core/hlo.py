@@ -197,6 +197,17 @@ class Program:
             outer[root.operands[int(x.argument)]] if x.opcode == "parameter" else x for x in compared
         ]
 
+    @functools.cached_property
+    def fused(self) -> set[str]:
+        """Names of the computations that are fusions."""
+        return {
+            called
+            for computation in self.computations.values()
+            for instruction in computation.values()
+            if instruction.opcode == "fusion"
+            for called in instruction.called()["calls"]
+        }
+
     def instructions(self) -> Iterator[tuple[str, Instruction, int]]:
         """(computation, instruction, executions) of all that runs, fused or not."""
         for name, times in self.executions.items():
@@ -207,31 +218,33 @@ class Program:
     def collectives(self) -> list[Collective]:
         """Every communication between devices; of an asynchronous pair, the start.
 
-        One that the compiler spreads over several fusions, to compute meanwhile, stands in each of them with
-        the same channel; it counts once. On TPUs a fusion named all-reduce-scatter is a reduce-scatter.
+        One that the compiler spreads over several fusions, to compute meanwhile, stands in each of them; it
+        counts once. On TPUs a fusion named all-reduce-scatter is a reduce-scatter.
         """
-        found, channels = [], set()
+        found, spread = [], set()
         for name, instruction, times in self.instructions():
             kind = instruction.opcode.removesuffix("-start")
-            if kind in COLLECTIVES:
-                channel = re.search(r"channel_id=(\d+)", instruction.attributes)
-                if channel and channel[1] in channels:
+            if kind not in COLLECTIVES:
+                continue
+            shapes = self._results(name, instruction)
+            if name.startswith("all-reduce-scatter"):
+                kind, shapes = "reduce-scatter", self.root(name).shapes
+            channel = re.search(r"channel_id=(\d+)", instruction.attributes)
+            origin = re.search(r'op_name="([^"]*)"', instruction.attributes)
+            collective = Collective(
+                kind=kind,
+                shapes=shapes,
+                executions=times,
+                in_loop=name in self.looped,
+                group=_group(instruction.attributes),
+                origin=origin[1] if origin else "",
+            )
+            if channel and name in self.fused:
+                key = (channel[1], kind, shapes)  # of some copies the origin is lost
+                if key in spread:
                     continue
-                channels |= {channel[1]} if channel else set()
-                origin = re.search(r'op_name="([^"]*)"', instruction.attributes)
-                shapes = self._results(name, instruction)
-                if name.startswith("all-reduce-scatter"):
-                    kind, shapes = "reduce-scatter", self.root(name).shapes
-                found.append(
-                    Collective(
-                        kind=kind,
-                        shapes=shapes,
-                        executions=times,
-                        in_loop=name in self.looped,
-                        group=_group(instruction.attributes),
-                        origin=origin[1] if origin else "",
-                    )
-                )
+                spread.add(key)
+            found.append(collective)
         return found
 
     def _results(self, computation: str, instruction: Instruction) -> tuple[Shape, ...]:

@@ -24,6 +24,7 @@ from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.schema import MeshConfig
 
 # Outermost first: neighbouring devices, which have the fastest links, share the later axes.
 MESH_AXES = ("data", "fsdp", "seq", "tensor")
@@ -71,6 +72,11 @@ PARAM_RULES: tuple[tuple[str, Logical], ...] = (
     (r"(.*/)?[^/]*layer_norm/(scale|bias)", (None,)),
     (r"(.*/)?(output|hidden_mapping_in|pooler|predictions_dense|out)/bias", (None,)),
 )
+
+
+def mesh_of(config: MeshConfig, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """`create_mesh` with the sizes of a config."""
+    return create_mesh(config.data, config.fsdp, config.seq, config.tensor, devices)
 
 
 def create_mesh(

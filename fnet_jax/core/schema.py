@@ -130,6 +130,7 @@ class LogConfig:
     wandb_project: str
     profile_start: int
     profile_steps: int
+    example_ids: bool
 
 
 @dataclasses.dataclass(frozen=True)

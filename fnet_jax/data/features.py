@@ -73,6 +73,7 @@ class LabelledBatches:
 
     Attributes:
         num_examples: of the split, on all hosts together.
+        positions: which examples a batch consists of.
     """
 
     def __init__(
@@ -86,8 +87,7 @@ class LabelledBatches:
         batch_size: int,
         seed: int,
         train: bool,
-        host_index: int = 0,
-        host_count: int = 1,
+        rows: tuple[int, ...] | None = None,
     ) -> None:
         """Takes a split; nothing is tokenised yet.
 
@@ -100,30 +100,29 @@ class LabelledBatches:
             batch_size: B, on all hosts together.
             seed: of the permutations.
             train: endless and shuffled; otherwise every example once.
-            host_index: this host.
-            host_count: hosts; each gets B / host_count consecutive rows.
+            rows: of the batch, ascending, that this host makes; None: all of them.
 
         Raises:
-            UserError: if B does not divide, or there is nothing to train on.
+            UserError: if there is nothing to train on.
         """
         if train and split.labels is None:
             raise UserError(f"{split.source} has no labels; a model cannot be trained on {split.name!r}")
         if not len(split):
             raise UserError(f"{split.source} has no examples for {split.name!r}")
         self.num_examples = len(split)
-        self._positions = Positions(len(split), batch_size, seed, train, host_index, host_count)
+        self.positions = Positions(len(split), batch_size, seed, train, rows)
         self._split, self._tokenizer = split, tokenizer
         self._truncation, self._swap = data.truncation, data.swap_texts
-        self._spec = labelled_spec(self._positions.num_rows, max_seq_length, regression)
+        self._spec = labelled_spec(self.positions.num_rows, max_seq_length, regression)
         self._max_seq_length = max_seq_length
 
     def __len__(self) -> int:
         """Batches of one epoch; the last one is not full, if B does not divide it."""
-        return len(self._positions)
+        return len(self.positions)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """This host's rows of batch number `step`, fields as in `core.batch.labelled_spec`."""
-        _, _, numbers = self._positions.at(step)
+        _, _, numbers = self.positions.at(step)
         batch = {name: np.zeros(field.shape, field.dtype) for name, field in self._spec.items()}
         batch["input_ids"][:] = PAD_ID
         for row, (ids_a, ids_b) in enumerate(encode(self._split, numbers, self._tokenizer, self._swap)):

@@ -23,6 +23,8 @@ from fnet_jax.data.tokenizer import load_tokenizer
 
 Split = Literal["train", "heldout"]
 
+EXAMPLE_IDS = "example_ids"  # of a batch on the host: i64[R, 2], row of the batch and number in the split
+
 _READ_AHEAD = 8  # batches
 _STREAMS = {"train": 0, "heldout": 1}  # their random numbers have nothing in common
 
@@ -36,6 +38,7 @@ class PretrainBatches:
 
     Attributes:
         num_examples: of the split, on all hosts together.
+        positions: which examples a batch consists of.
         vocab_size: V.
     """
 
@@ -48,8 +51,7 @@ class PretrainBatches:
         max_seq_length: int,
         batch_size: int,
         seed: int,
-        host_index: int = 0,
-        host_count: int = 1,
+        rows: tuple[int, ...] | None = None,
     ) -> None:
         """Opens a split.
 
@@ -60,11 +62,10 @@ class PretrainBatches:
             max_seq_length: L; the data set's.
             batch_size: B, on all hosts together.
             seed: below 2**32.
-            host_index: this host.
-            host_count: hosts; each gets B / host_count consecutive rows.
+            rows: of the batch, ascending, that this host makes; None: all of them.
 
         Raises:
-            UserError: if there is no such data set, the length is another, B does not divide, or
+            UserError: if there is no such data set, the length is another, or
                 random pairs are wanted of a single document.
         """
         info = load_info(directory)
@@ -78,9 +79,7 @@ class PretrainBatches:
         self.vocab_size = info.vocab_size
         self._data, self._split, self._seed = data, split, seed
         self._max_seq_length = max_seq_length
-        self._positions = Positions(
-            self.num_examples, batch_size, seed, split == "train", host_index, host_count
-        )
+        self.positions = Positions(self.num_examples, batch_size, seed, split == "train", rows)
         self._dtype = info.dtype
         self._records = array_record_data_source.ArrayRecordDataSource(
             [os.path.join(directory, name) for name in info.splits[split].files]
@@ -89,12 +88,12 @@ class PretrainBatches:
 
     def __len__(self) -> int:
         """Batches of one epoch; the last one is not full, if B does not divide it."""
-        return len(self._positions)
+        return len(self.positions)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """This host's rows of batch number `step`, fields as in `core.batch.pretrain_spec`."""
-        epochs, places, numbers = self._positions.at(step)
-        num_rows, real = self._positions.num_rows, len(numbers)
+        epochs, places, numbers = self.positions.at(step)
+        num_rows, real = self.positions.num_rows, len(numbers)
         spec = pretrain_spec(num_rows, self._max_seq_length, self._data.max_predictions_per_seq)
         batch = {name: np.empty(field.shape, field.dtype) for name, field in spec.items()}
         segments = self._segments(numbers)
@@ -142,7 +141,13 @@ def _views(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 class Batches(Protocol):
-    """What gives a batch for its number: `PretrainBatches`, `features.LabelledBatches`."""
+    """What gives a batch for its number: `PretrainBatches`, `features.LabelledBatches`.
+
+    Attributes:
+        positions: which examples a batch consists of.
+    """
+
+    positions: Positions
 
     def __len__(self) -> int:
         """Batches of one epoch."""
@@ -151,6 +156,23 @@ class Batches(Protocol):
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """This host's rows of batch number `step`."""
         ...
+
+
+class WithExampleIds:
+    """Batches with one field more, `EXAMPLE_IDS`."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches, self.positions = batches, batches.positions
+
+    def __len__(self) -> int:
+        """Batches of one epoch."""
+        return len(self._batches)
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """See `Batches`."""
+        rows, (_, _, numbers) = self.positions.rows, self.positions.at(step)
+        ids = np.stack([np.arange(len(numbers)) if rows is None else rows, numbers], axis=1)
+        return {**self._batches[step], EXAMPLE_IDS: ids}
 
 
 def iterate(

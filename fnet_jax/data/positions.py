@@ -4,13 +4,12 @@ import dataclasses
 
 import numpy as np
 
-from fnet_jax.core.errors import UserError
 from fnet_jax.data.shuffle import permute
 
 
 @dataclasses.dataclass(frozen=True)
 class Positions:
-    """The order of the examples of a split, as this host sees it.
+    """The order of the examples of a split, as this process sees it.
 
     Training goes on epoch after epoch, each a new permutation, and batches run over its end.
     Evaluation has the order of the split, and ends.
@@ -20,25 +19,14 @@ class Positions:
         batch_size: B, on all hosts together.
         seed: of the permutations.
         endless: training; otherwise evaluation.
-        host_index: this host.
-        host_count: hosts; each gets B / host_count consecutive rows.
+        rows: of the batch, ascending, that this host makes; None: all of them.
     """
 
     num_examples: int
     batch_size: int
     seed: int
     endless: bool
-    host_index: int = 0
-    host_count: int = 1
-
-    def __post_init__(self) -> None:
-        """Refuses batches that do not divide over the hosts.
-
-        Raises:
-            UserError: naming both numbers.
-        """
-        if self.batch_size % self.host_count:
-            raise UserError(f"a batch of {self.batch_size} does not divide over {self.host_count} hosts")
+    rows: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         """Batches of one epoch; the last one is not full, if B does not divide it."""
@@ -47,10 +35,10 @@ class Positions:
     @property
     def num_rows(self) -> int:
         """Rows of a batch on this host."""
-        return self.batch_size // self.host_count
+        return self.batch_size if self.rows is None else len(self.rows)
 
     def at(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """This host's part of batch number `step`.
+        """This process's part of batch number `step`.
 
         Returns:
             Three arrays i64[R]: the epoch of each example, its place in the epoch, and its number in
@@ -62,8 +50,8 @@ class Positions:
         """
         if step < 0 or (not self.endless and step >= len(self)):
             raise IndexError(step)
-        first = step * self.batch_size + self.host_index * self.num_rows
-        epochs, places = np.divmod(first + np.arange(self.num_rows), self.num_examples)
+        rows = np.arange(self.batch_size) if self.rows is None else np.array(self.rows)
+        epochs, places = np.divmod(step * self.batch_size + rows, self.num_examples)
         if not self.endless:
             epochs, places = epochs[epochs == 0], places[epochs == 0]
             return epochs, places, places

@@ -32,9 +32,12 @@ EXIT_UNFIT = 1
 FLAGS = flags.FLAGS
 cli.define_run_flags()
 flags.DEFINE_string("topology", None, "TPU slice, such as v5e:4x4, v5p:2x2x4, v6e:16x16.")
+flags.DEFINE_integer(
+    "slices", 1, "Number of such slices; the mesh axis data is a multiple of it.", lower_bound=1
+)
 flags.DEFINE_enum("step", "train", ["train", "eval"], "Which step to compile.")
 flags.DEFINE_string(
-    "mesh", "", "Sizes of mesh axes, such as data=16; all devices along the batch by default."
+    "mesh", "", "Sizes of mesh axes, such as data=4,fsdp=4; all devices along data by default."
 )
 flags.DEFINE_string("json", None, "Also write the figures to this file.")
 
@@ -47,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
     if FLAGS.json and not os.path.isdir(os.path.dirname(os.path.abspath(FLAGS.json))):
         raise UserError(f"--json={FLAGS.json} is in no folder; make the folder first")
     config = aot_compile.complete(aot_compile.with_mesh(cli.config(), FLAGS.mesh))
-    devices = aot_compile.topology_devices(FLAGS.topology)
+    devices = aot_compile.topology_devices(FLAGS.topology, FLAGS.slices)
     chip_of(devices[0].device_kind, FLAGS.topology)
     run = aot_compile.make_abstract_run(config, devices, FLAGS.step)
     print(
@@ -60,7 +63,8 @@ def main(argv: Sequence[str]) -> int:
     except aot_compile.DoesNotFitError as error:
         print(f"{FLAGS.topology}: {error}", file=sys.stderr)
         return EXIT_UNFIT
-    report = analyse(compiled, FLAGS.topology)
+    name = FLAGS.topology if FLAGS.slices == 1 else f"{FLAGS.slices} slices of {FLAGS.topology}"
+    report = analyse(compiled, name)
     if FLAGS.json:
         write_atomically(FLAGS.json, (json.dumps(report.to_dict(), indent=2) + "\n").encode())
     print(describe(report))

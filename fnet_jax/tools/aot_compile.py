@@ -5,7 +5,7 @@ import difflib
 import importlib.util
 import re
 import time
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import jax
 from jax.experimental import topologies
@@ -13,7 +13,7 @@ from jax.experimental import topologies
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.config import Config, check_mesh
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import MESH_AXES, create_mesh
+from fnet_jax.core.mesh import MESH_AXES, mesh_of
 from fnet_jax.data.tasks import TASKS
 from fnet_jax.train.datasets import Dataset
 from fnet_jax.train.run import Run, make_run
@@ -52,11 +52,12 @@ class Compiled:
     seconds: float
 
 
-def topology_devices(name: str) -> list[jax.Device]:
-    """The devices of a TPU slice as libtpu describes it; none need exist.
+def topology_devices(name: str, slices: int = 1) -> list[jax.Device]:
+    """The devices of TPU slices as libtpu describes them; none need exist.
 
     Args:
-        name: such as "v5e:4x4".
+        name: of one slice, such as "v5e:4x4".
+        slices: how many such slices.
 
     Raises:
         UserError: if libtpu is missing or does not know the name.
@@ -64,7 +65,9 @@ def topology_devices(name: str) -> list[jax.Device]:
     if importlib.util.find_spec("libtpu") is None:
         raise UserError('compiling for TPUs needs libtpu (Linux, x86-64); pip install "fnet_jax[tpu]"')
     # The two cores of a v4 chip work as one device, as on the machine; libtpu's description splits them.
-    options = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
+    options: dict[str, Any] = {"chip_config_name": "megacore"} if name.startswith("v4:") else {}
+    if slices > 1:
+        options["num_slices"] = slices
     try:
         return list(topologies.get_topology_desc(platform="tpu", topology_name=name, **options).devices)
     except Exception as error:
@@ -128,7 +131,7 @@ def make_abstract_run(config: Config, devices: list[jax.Device], step: Step) -> 
     Raises:
         UserError: if the mesh or the batch does not fit the devices.
     """
-    mesh = create_mesh(**dataclasses.asdict(config.mesh), devices=devices)
+    mesh = mesh_of(config.mesh, devices)
     check_mesh(config, mesh.shape, training=step == "train")
     return make_run(config, mesh, cast(Dataset, None))  # nothing that is compiled asks the data
 

@@ -41,7 +41,7 @@ def _batch(setting: Setting) -> int:
 
 
 def _make(config: Config, dataset: Dataset, setting: Setting, workers: int) -> Program:
-    batches = dataset.batches("train", batch_size=_batch(setting), host_index=0, host_count=1)
+    batches = dataset.batches("train", batch_size=_batch(setting))
     iterator = iterate(batches, 0, ENDLESS, workers)
     # While others had their turn the pipeline has filled its buffers; these batches would cost nothing.
     return Program(lambda calls: _take(iterator, calls), before=lambda: _take(iterator, READ_AHEAD))

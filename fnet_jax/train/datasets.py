@@ -1,17 +1,21 @@
 """The data of a run on this host: which splits there are, their batches, the tokenizer."""
 
+import dataclasses
+import hashlib
+import json
 import os
 from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
 
+from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import workdir_of
-from fnet_jax.data import prepare
-from fnet_jax.data.dataset import TOKENIZER_FILE
+from fnet_jax.data import dataset, prepare
+from fnet_jax.data.dataset import TOKENIZER_FILE, DatasetInfo
 from fnet_jax.data.features import LabelledBatches, truncated_share
 from fnet_jax.data.labelled import LabelledData, open_labelled
 from fnet_jax.data.pipeline import Batches, PretrainBatches
@@ -20,6 +24,8 @@ from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from fnet_jax.train.baseline import UnigramBaseline
 from fnet_jax.train.metrics import HostSums, compute, merge
 from fnet_jax.train.scores import Scores, score
+
+PREPARE_TIMEOUT_S = 24 * 3600.0  # process 0 still lives as long as its heart beats
 
 
 class Dataset(Protocol):
@@ -41,6 +47,10 @@ class Dataset(Protocol):
     eval_splits: tuple[str, ...]
     remarks: tuple[str, ...]
 
+    def fingerprint(self) -> dict[str, str]:
+        """What must be equal on all hosts for their batches to belong together, by name."""
+        ...
+
     def num_examples(self, split: str) -> int:
         """Examples of a split, on all hosts together.
 
@@ -49,8 +59,8 @@ class Dataset(Protocol):
         """
         ...
 
-    def batches(self, split: str, *, batch_size: int, host_index: int, host_count: int) -> Batches:
-        """This host's rows of the batches of a split; "train" goes on epoch after epoch."""
+    def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> Batches:
+        """The given rows of the batches of a split, by default all; "train" goes on epoch after epoch."""
         ...
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores | None:
@@ -58,7 +68,7 @@ class Dataset(Protocol):
         ...
 
     def baseline(self, split: str, batches: Iterable[Batch]) -> dict[str, float]:
-        """Metrics that can be had without a model, where they are not part of `score`."""
+        """Metrics over all hosts that can be had without a model, where they are not part of `score`."""
         ...
 
 
@@ -82,16 +92,21 @@ class PretrainDataset:
     def __init__(self, config: Config, workdir: str):
         """Prepares the data set if it is absent."""
         self._config = config
-        self._info = prepare.ensure(config.data, config.model.max_seq_length, workdir)
         self._directory = prepare.dataset_dir(config.data, workdir)
+        self._info = _prepared(config, workdir)
         self.tokenizer_path = os.path.join(self._directory, TOKENIZER_FILE)
         self.vocab_size = self._info.vocab_size
+
+    def fingerprint(self) -> dict[str, str]:
+        """See `Dataset`."""
+        text = json.dumps(dataclasses.asdict(self._info), sort_keys=True)
+        return {f"data set {self._directory}": hashlib.sha256(text.encode()).hexdigest()[:12]}
 
     def num_examples(self, split: str) -> int:
         """See `Dataset`."""
         return self._info.splits[_known(split, tuple(self._info.splits))].segments
 
-    def batches(self, split: str, *, batch_size: int, host_index: int, host_count: int) -> PretrainBatches:
+    def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> PretrainBatches:
         """See `Dataset`."""
         self.num_examples(split)
         return PretrainBatches(
@@ -101,8 +116,7 @@ class PretrainDataset:
             max_seq_length=self._config.model.max_seq_length,
             batch_size=batch_size,
             seed=self._config.seed,
-            host_index=host_index,
-            host_count=host_count,
+            rows=rows,
         )
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> None:
@@ -114,7 +128,10 @@ class PretrainDataset:
         total: HostSums = {}
         for batch in batches:
             total = merge(total, baseline.sums(batch))
-        return compute(total)
+        everywhere: HostSums = {}
+        for part in hosts.exchange(json.dumps(total)):
+            everywhere = merge(everywhere, json.loads(part))
+        return compute(everywhere)
 
 
 class LabelledDataset:
@@ -136,16 +153,27 @@ class LabelledDataset:
             for name in self.task.validation_splits
             if name in self.data.splits and self.data.splits[name].labels is not None
         )
-        self.tokenizer_path = _tokenizer_path(config, workdir, self.data)
+        self.tokenizer_path = _tokenizer_once(config, workdir, self.data)
         self._tokenizer: Tokenizer = load_tokenizer(self.tokenizer_path)
         self.vocab_size = self._tokenizer.vocab_size
         self.remarks = (*self.data.remarks, *self._cut_texts())
+
+    def fingerprint(self) -> dict[str, str]:
+        """See `Dataset`."""
+        found = {"tokenizer": self._tokenizer.sha256[:12], "labels": ", ".join(self.labels)}
+        for name, split in self.data.splits.items():
+            digest = hashlib.sha256()
+            labels = [] if split.labels is None else split.labels.tolist()
+            for column in (split.texts, split.texts_b or [], labels):
+                digest.update(json.dumps(list(column)).encode())
+            found[f"split {name!r}"] = digest.hexdigest()[:12]
+        return found
 
     def num_examples(self, split: str) -> int:
         """See `Dataset`."""
         return len(self.data.split(split))
 
-    def batches(self, split: str, *, batch_size: int, host_index: int, host_count: int) -> LabelledBatches:
+    def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> LabelledBatches:
         """See `Dataset`."""
         return LabelledBatches(
             self.data.split(split),
@@ -156,8 +184,7 @@ class LabelledDataset:
             batch_size=batch_size,
             seed=self._config.seed,
             train=split == "train",
-            host_index=host_index,
-            host_count=host_count,
+            rows=rows,
         )
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores:
@@ -180,6 +207,34 @@ class LabelledDataset:
     def baseline(self, split: str, batches: Iterable[Batch]) -> dict[str, float]:
         """Part of `score`: the majority class."""
         return {}
+
+
+def _prepared(config: Config, workdir: str) -> DatasetInfo:
+    """Prepares the data set once where the hosts share its folder, otherwise on each of them."""
+    directory = prepare.dataset_dir(config.data, workdir)
+
+    def ensure() -> DatasetInfo:
+        return prepare.ensure(config.data, config.model.max_seq_length, workdir)
+
+    if all(hosts.exchange("there" if dataset.exists(directory) else "")):
+        return ensure()
+    if hosts.blind(directory):
+        hosts.say(f"the hosts do not share {directory}; each prepares its own")
+        return ensure()
+    if not hosts.is_first():
+        print(f"process {hosts.index()} waits while process 0 prepares {directory}", flush=True)
+    hosts.first_does(ensure, f"prepare {directory}", PREPARE_TIMEOUT_S)
+    return ensure()
+
+
+def _tokenizer_once(config: Config, workdir: str, data: LabelledData) -> str:
+    """`_tokenizer_path`; where one is to be trained, process 0 does it."""
+
+    def find() -> str:
+        return _tokenizer_path(config, workdir, data)
+
+    hosts.first_does(find, "find or train the tokenizer", PREPARE_TIMEOUT_S)
+    return find()
 
 
 def _tokenizer_path(config: Config, workdir: str, data: LabelledData) -> str:

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
+from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config, Task
 from fnet_jax.core.errors import UserError
@@ -154,7 +155,7 @@ class CheckpointEvaluator:
                 found = evaluate_split(run, self._eval_step, variables, split)
             prefix = "" if split == splits[0] else f"{split}/"
             result |= {prefix + name: value for name, value in self._flat(split, found).items()}
-            if write_predictions and isinstance(run.dataset, LabelledDataset) and jax.process_index() == 0:
+            if write_predictions and isinstance(run.dataset, LabelledDataset) and hosts.is_first():
                 _write_predictions(run, run.dataset, self._workdir, split, step, found)
         return result
 
@@ -162,8 +163,7 @@ class CheckpointEvaluator:
         run = self._run
         baseline = found.baseline
         if not baseline and not isinstance(run.dataset, LabelledDataset):
-            host_batches, _, _ = run.host_batches(split)
-            baseline = run.dataset.baseline(split, host_batches)
+            baseline = run.dataset.baseline(split, run.host_batches(split)[0])
         flat: dict[str, Any] = {"split": split, "examples": found.examples, **found.values}
         flat |= {f"baseline_{name}": value for name, value in baseline.items()}
         if isinstance(run.dataset, LabelledDataset):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from fnet_jax.core import cli
+from fnet_jax.core import cli, hosts
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
@@ -21,14 +21,14 @@ from fnet_jax.core.workdir import save_config, saved_config
 from fnet_jax.data.dataset import TOKENIZER_FILE
 from fnet_jax.nn.encoder import describe_layers, layer_mixers
 from fnet_jax.nn.heads import param_count
-from fnet_jax.train import perf
+from fnet_jax.train import example_ids, perf
 from fnet_jax.train.checkpoint import Checkpointer, early_stop_step, resolve
 from fnet_jax.train.evaluate import evaluate_split
 from fnet_jax.train.metrics import HostSums, Sums, compute, merge, to_host
 from fnet_jax.train.run import Run, check_workdir, set_up
 from fnet_jax.train.scores import better
 from fnet_jax.train.state import TrainState, create_state
-from fnet_jax.train.stopping import stop_signals
+from fnet_jax.train.stopping import agreed, stop_signals
 from fnet_jax.train.warm_start import with_pretrained_encoder
 from fnet_jax.train.writers import (
     METRICS_FILE,
@@ -62,9 +62,13 @@ def train(config: Config, workdir: str) -> int:
     checkpointer = Checkpointer(workdir, config.train.max_to_keep)
     try:
         with jax.set_mesh(run.mesh):
-            return _train(run, workdir, checkpointer)
-    finally:
-        checkpointer.close()
+            code = _train(run, workdir, checkpointer)
+    except BaseException:
+        if hosts.count() == 1:  # with several, a save under way may wait for one that is gone
+            checkpointer.close()
+        raise
+    checkpointer.close()
+    return code
 
 
 def _train(run: Run, workdir: str, checkpointer: Checkpointer) -> int:
@@ -73,13 +77,13 @@ def _train(run: Run, workdir: str, checkpointer: Checkpointer) -> int:
     stopped_early = early_stop_step(run.config, checkpointer) is not None
     if start_step >= num_train_steps or stopped_early:
         why = ", where the score had stopped rising" if stopped_early else ""
-        print(f"complete: {workdir} already holds step {start_step} of {num_train_steps}{why}")
+        hosts.say(f"complete: {workdir} already holds step {start_step} of {num_train_steps}{why}")
         return 0
-    if not jax.process_index():
-        for remark in run.dataset.remarks:
-            print(f"note: {remark}")
+    for remark in run.dataset.remarks:
+        hosts.say(f"note: {remark}")
     _save_config(run, workdir)
     with stop_signals() as stopped_by:
+        stopped_by = agreed(stopped_by, run.mesh)
         return _Loop(run, workdir, checkpointer, state, start_step, stopped_by).run()
 
 
@@ -91,19 +95,19 @@ def _start(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[TrainSta
        encoder alone.
     3. Otherwise: random parameters.
     """
-    latest = checkpointer.latest()
+    latest = hosts.agree(checkpointer.latest())
     if latest is not None:
-        print(f"resume: {checkpointer.directory}/{latest}")
+        hosts.say(f"resume: {checkpointer.directory}/{latest}")
         return checkpointer.restore(latest, run.abstract), latest
     if not run.config.init_from:
         return create_state(run.abstract, run.objective, run.optimizer, run.config.seed), 0
     if run.config.task != "pretrain":
         state = create_state(run.abstract, run.objective, run.optimizer, run.config.seed)
         state, said = with_pretrained_encoder(run.config, state)
-        print(said)
+        hosts.say(said)
         return state, 0
     source, step = resolve(run.config.init_from)
-    print(f"warm start: parameters of step {step} of {source}, fresh optimizer")
+    hosts.say(f"warm start: parameters of step {step} of {source}, fresh optimizer")
     reader = Checkpointer(source, read_only=True)
     variables = reader.restore_variables(step, run.abstract.variables)
     reader.close()
@@ -113,7 +117,7 @@ def _start(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[TrainSta
 
 def _save_config(run: Run, workdir: str) -> None:
     """Leaves the resolved config and the tokenizer in the workdir; says what changed since the last start."""
-    if jax.process_index():
+    if not hosts.is_first():
         return
     config = run.config
     tokenizer = os.path.join(workdir, TOKENIZER_FILE)
@@ -158,7 +162,7 @@ class _Loop:
         self._flops_per_step = flops * config.train.train_batch_size
         peak = perf.peak_flops(jax.devices()[0], config.model.dtype)
         self._peak_flops = peak * jax.device_count() if peak else None
-        self._console = ConsoleWriter(start_step, self._num_steps) if jax.process_index() == 0 else None
+        self._console = ConsoleWriter(start_step, self._num_steps) if hosts.is_first() else None
         self._writers = Writers(self._make_writers())
 
     def _make_writers(self) -> list[Writer]:
@@ -180,6 +184,8 @@ class _Loop:
         try:
             compiled = self._compile()
             batches, _, _ = self._run.device_batches("train", self._start_step)
+            if self._config.log.example_ids:
+                batches = example_ids.record(batches, self._workdir, self._start_step)
             self._stopwatch.read()
             with jax.transfer_guard("disallow"):
                 for step in range(self._start_step, self._num_steps + 1):
@@ -215,7 +221,9 @@ class _Loop:
                 if kept is not None
                 else "no checkpoint was due yet"
             )
-            print(f"error: {error}; {good}; try a lower optim.learning_rate or optim.clipped_grad_norm=1.0")
+            self._say(
+                f"error: {error}; {good}; try a lower optim.learning_rate or optim.clipped_grad_norm=1.0"
+            )
             return cli.EXIT_DIVERGED
         finally:
             self._stop_profile()
@@ -244,7 +252,7 @@ class _Loop:
             with self._stopwatch.part("data"):
                 return next(batches)
         except Exception:
-            if self._stopped_by():
+            if jax.process_count() == 1 and self._stopped_by():
                 return None
             raise
 

@@ -5,6 +5,8 @@ import math
 import os
 from typing import Any
 
+from fnet_jax.core import jsonl
+
 EVAL_FILE = "eval.jsonl"
 
 # Metric -> its name in a table and how it is written.
@@ -68,14 +70,4 @@ def _finite(value: Any) -> Any:
 
 def read_results(workdir: str) -> list[dict[str, Any]]:
     """The results recorded in WORKDIR/eval.jsonl, oldest first; a last line cut by a kill is left out."""
-    path = os.path.join(workdir, EVAL_FILE)
-    if not os.path.exists(path):
-        return []
-    found = []
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            try:
-                found.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-    return found
+    return jsonl.read(os.path.join(workdir, EVAL_FILE))

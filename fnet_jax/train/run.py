@@ -3,18 +3,22 @@
 import dataclasses
 import math
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
+import numpy as np
 import optax
 from jax.sharding import Mesh
 
 from fnet_jax.core import config as config_lib
+from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch, BatchSpec
 from fnet_jax.core.config import Config, check_mesh
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
-from fnet_jax.data.pipeline import iterate
+from fnet_jax.core.mesh import batch_sharding, create_mesh, mesh_of, replicated
+from fnet_jax.data.pipeline import EXAMPLE_IDS, WithExampleIds, iterate
 from fnet_jax.train.datasets import Dataset, open_dataset
 from fnet_jax.train.objective import Objective, make_objective
 from fnet_jax.train.optim import check_rules, make_optimizer, make_schedule, parse_rules
@@ -77,13 +81,11 @@ class Run:
         """
         train = self.config.train
         batch_size = train.train_batch_size if split == "train" else train.eval_batch_size
-        batches = self.dataset.batches(
-            split,
-            batch_size=batch_size,
-            host_index=jax.process_index(),
-            host_count=jax.process_count(),
-        )
+        rows = local_rows(batch_sharding(self.mesh), batch_size)
+        batches = self.dataset.batches(split, batch_size=batch_size, rows=rows)
         if split == "train":
+            if self.config.log.example_ids:
+                batches = WithExampleIds(batches)
             stop = train.num_train_steps
             examples = (stop - start_step) * batch_size
         else:
@@ -99,7 +101,10 @@ class Run:
     ) -> tuple[Iterator[Batch], int, int]:
         """`host_batches`, moved to the devices ahead of time."""
         batches, count, examples = self.host_batches(split, start_step, whole)
-        return put_batches(batches, batch_sharding(self.mesh), self.config.data.prefetch), count, examples
+        train = self.config.train
+        batch_size = train.train_batch_size if split == "train" else train.eval_batch_size
+        prefetch = self.config.data.prefetch
+        return put_batches(batches, batch_sharding(self.mesh), batch_size, prefetch), count, examples
 
     def batch_structs(self, training: bool = True) -> BatchSpec:
         """A batch as ShapeDtypeStructs with shardings, to compile a step before data come."""
@@ -123,10 +128,23 @@ def set_up(config: Config, workdir: str, training: bool = True) -> Run:
     Raises:
         UserError: whatever does not fit, before any device work.
     """
-    mesh = create_mesh(**dataclasses.asdict(config.mesh))
+    mesh = _mesh(config, training)
     check_mesh(config, mesh.shape, training)
     dataset = open_dataset(config, workdir)
+    if hosts.count() > 1:
+        hosts.require_same(dataset.fingerprint())
     return make_run(_resolve(config, dataset, training), mesh, dataset)
+
+
+def _mesh(config: Config, training: bool) -> Mesh:
+    """That of the config; whoever only reads a run takes the devices that there are, be they fewer."""
+    try:
+        return mesh_of(config.mesh)
+    except UserError as error:
+        if training:
+            raise
+        hosts.say(f"note: {error}; all devices here share the batch")
+        return create_mesh()
 
 
 def make_run(config: Config, mesh: Mesh, dataset: Dataset) -> Run:
@@ -196,34 +214,60 @@ def _count_steps(config: Config, num_examples: int) -> Config:
     return config
 
 
-def put_batches(batches: Iterable[Batch], sharding: jax.sharding.Sharding, ahead: int) -> Iterator[Batch]:
+def put_batches(
+    batches: Iterable[Batch], sharding: jax.sharding.Sharding, batch_size: int, ahead: int
+) -> Iterator[Batch]:
     """Moves host batches to the devices, `ahead` of them before they are asked for.
 
-    Each process gives its own rows; together they are the global batch.
+    Each process gives its own rows; together they are the global batch. `EXAMPLE_IDS` stay on the host.
     """
+
+    def put(name: str, value: Any) -> Any:
+        return value if name == EXAMPLE_IDS else put_rows(value, sharding, batch_size)
+
     queue: list[Batch] = []
     for batch in batches:
-        queue.append(
-            {name: jax.make_array_from_process_local_data(sharding, value) for name, value in batch.items()}
-        )
+        queue.append({name: put(name, value) for name, value in batch.items()})
         if len(queue) > ahead:
             yield queue.pop(0)
     yield from queue
+
+
+def local_rows(sharding: jax.sharding.Sharding, num_rows: int) -> tuple[int, ...]:
+    """The rows of an array [num_rows, ...] that the devices of this process hold, ascending.
+
+    They need not be neighbours, and processes that a mesh axis of another kind connects hold the same ones.
+    """
+    held: set[int] = set()
+    for index in sharding.addressable_devices_indices_map((num_rows,)).values():
+        assert index is not None
+        held.update(range(*index[0].indices(num_rows)))
+    return tuple(sorted(held))
+
+
+def put_rows(rows: np.ndarray, sharding: jax.sharding.Sharding, num_rows: int) -> jax.Array:
+    """The array [num_rows, ...] of which each process gives its `local_rows`."""
+    # With several processes JAX does not count this as the explicit transfer that it is.
+    with jax.transfer_guard_host_to_device("allow"):
+        return jax.make_array_from_process_local_data(sharding, rows, (num_rows, *rows.shape[1:]))
 
 
 def check_workdir(workdir: str) -> None:
     """Makes the workdir.
 
     Raises:
-        UserError: if it cannot be written.
+        UserError: if it cannot be written, or the hosts do not share it.
     """
     try:
         os.makedirs(workdir, exist_ok=True)
-        probe = os.path.join(workdir, ".write_probe")
-        with open(probe, "w", encoding="utf-8"):
+        with tempfile.NamedTemporaryFile(dir=workdir):
             pass
-        os.remove(probe)
     except OSError as error:
         raise UserError(
             f"--workdir={workdir} cannot be written ({error.strerror}); name another folder"
         ) from error
+    if blind := hosts.blind(workdir):
+        raise UserError(
+            f"--workdir={workdir} is not one folder for all hosts: process {blind[0]} does not see what "
+            "process 0 writes there; name a folder on a file system that all hosts share"
+        )

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from fnet_jax.core import hosts
 from fnet_jax.core.config import Config
 from fnet_jax.train.checkpoint import Checkpointer, early_stop_step
 from fnet_jax.train.evaluate import CheckpointEvaluator
@@ -29,11 +30,13 @@ def watch(
         seconds: between two looks.
         sleep: waits so many seconds.
     """
-    done = {row["step"] for row in read_results(workdir) if row.get("task", config.task) == config.task}
+    rows = read_results(workdir)
+    done = set(hosts.agree([row["step"] for row in rows if row.get("task", config.task) == config.task]))
     evaluator = None
     while True:
         checkpointer = Checkpointer(workdir, read_only=True)
-        steps, last = checkpointer.steps(), early_stop_step(config, checkpointer)
+        steps = hosts.agree(checkpointer.steps())
+        last = hosts.agree(early_stop_step(config, checkpointer))
         checkpointer.close()
         waiting = [step for step in steps if step not in done]
         if waiting:
@@ -42,10 +45,10 @@ def watch(
             evaluator = evaluator or CheckpointEvaluator(config, workdir)
             try:
                 yield evaluator.evaluate(step, splits)
-            except (FileNotFoundError, ValueError, KeyError) as error:
+            except (FileNotFoundError, ValueError, KeyError):
                 if _is_there(workdir, step):
                     raise
-                print(f"checkpoint {step} was deleted before it could be evaluated ({type(error).__name__})")
+                hosts.say(f"checkpoint {step} was deleted before it could be evaluated")
             continue
         if steps and (steps[-1] >= config.train.num_train_steps or last is not None):
             return

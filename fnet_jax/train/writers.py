@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from tensorboardX import SummaryWriter
 from tqdm import tqdm
 
+from fnet_jax.core import jsonl
 from fnet_jax.core.errors import UserError
 
 METRICS_FILE = "metrics.jsonl"
@@ -33,11 +34,7 @@ class JsonlWriter:
 
     def __init__(self, workdir: str, start_step: int):
         self._path = os.path.join(workdir, METRICS_FILE)
-        kept = [row for row in read_jsonl(workdir) if row["step"] <= start_step]
-        scratch = self._path + ".tmp"
-        with open(scratch, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(row) + "\n" for row in kept)
-        os.replace(scratch, self._path)
+        jsonl.keep(self._path, lambda row: row["step"] <= start_step)
         self._file = open(self._path, "a", encoding="utf-8")  # noqa: SIM115, closed in `close`
 
     def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
@@ -53,16 +50,7 @@ class JsonlWriter:
 
 def read_jsonl(workdir: str) -> list[dict[str, Any]]:
     """The rows of a run's metrics, oldest first; a last line cut by a kill is left out."""
-    path = os.path.join(workdir, METRICS_FILE)
-    rows = []
-    if os.path.exists(path):
-        with open(path, encoding="utf-8") as file:
-            for line in file:
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError:
-                    continue
-    return rows
+    return jsonl.read(os.path.join(workdir, METRICS_FILE))
 
 
 class TensorBoardWriter:

@@ -47,11 +47,16 @@ def test_devices_that_take_part(attributes, group):
     assert found.group == group
 
 
-def test_a_channel_counts_once():
-    gather = "%{} = f32[4]{{0}} all-gather(%x), channel_id={}, replica_groups={{}}, dimensions={{0}}"
-    lines = [gather.format("a", 1), gather.format("b", 1), gather.format("c", 2)]
-    text = "ENTRY %main (x: f32[4]) -> f32[4] {\n  " + "\n  ".join(lines) + "\n}"
-    assert len(Program(text).collectives()) == 2
+def test_a_collective_spread_over_fusions_counts_once():
+    """Channels alone tell nothing: what stands in the program itself may share one."""
+    gather = "%{} = f32[4]{{0}} all-gather(%x), channel_id=1, replica_groups={{}}, dimensions={{0}}"
+    fusions = "".join(
+        f"%part.{i} (x: f32[4]) -> f32[4] {{\n  ROOT {gather.format('g')}\n}}\n" for i in range(3)
+    )
+    calls = [f"%f{i} = f32[4]{{0}} fusion(%x), kind=kCustom, calls=%part.{i}" for i in range(3)]
+    lines = "\n  ".join([*calls, gather.format("a"), gather.format("b")])
+    text = f"{fusions}ENTRY %main (x: f32[4]) -> f32[4] {{\n  {lines}\n}}"
+    assert len(Program(text).collectives()) == 1 + 2
 
 
 def test_a_fused_reduce_scatter():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 from unittest import mock
 
@@ -18,7 +19,7 @@ from fnet_jax.core.batch import pretrain_spec
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import NUM_SPECIAL_IDS
 from fnet_jax.tools import bench, bench_mixing, bench_model, bench_torch
-from tests.conftest import run
+from tests.conftest import REPOSITORY, run
 
 QUICK = ("--rounds=2", "--warmup=1", "--min_sample_ms=0")
 SMOKE = ("--config=configs/pretrain.py:smoke", "--config.model.num_layers=1", "--config.model.vocab_size=96")
@@ -162,6 +163,35 @@ def test_bad_input_is_one_line_and_exit_code_2():
     result = run("python", "-m", "fnet_jax.tools.bench", "mixing", "--lengths=a")
     assert result.returncode == 2
     assert result.stderr == "error: --lengths: 'a' is no number of 1 or more; separate several by commas\n"
+
+
+class Planned(Exception):
+    """Carries the cases that would be timed."""
+
+
+def documented():
+    """The commands of docs/bench/README.md that need no data."""
+    text = (REPOSITORY / "docs/bench/README.md").read_text().replace("\\\n", " ")
+    commands = [
+        shlex.split(line)[3:] for line in text.splitlines() if line.startswith("    python -m fnet_jax")
+    ]
+    return [
+        pytest.param(args, id=" ".join(args[:6]))
+        for args in commands
+        if args[0] in ("mixing", "step", "infer")
+    ]
+
+
+@pytest.mark.parametrize("args", documented())
+def test_documented_commands_can_be_run(args, tmp_path, monkeypatch):
+    def planned(cases, **_):
+        raise Planned(cases)
+
+    monkeypatch.setattr(bench, "measure", planned)
+    args = [arg for arg in args if not arg.startswith("--out")]
+    with pytest.raises(Planned) as found:
+        main(*args, "--nopeers", f"--out={tmp_path}")
+    assert len(found.value.args[0]) >= 4
 
 
 @pytest.mark.parametrize("name", list(bench_mixing.PEERS))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.train import evaluate, results
+from fnet_jax.train import evaluate, example_ids, results
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.loop import train
 from fnet_jax.train.run import Run, set_up
@@ -24,7 +24,7 @@ from tests.conftest import smoke_config
 def finished(overrides, tmp_path_factory):
     """A run of the smoke config that came to its end: its config and workdir."""
     workdir = str(tmp_path_factory.mktemp("finished"))
-    config = smoke_config({**overrides, "train.max_num_eval_steps": 0})
+    config = smoke_config({**overrides, "train.max_num_eval_steps": 0, "log.example_ids": True})
     assert train(config, workdir) == 0
     return config, workdir
 
@@ -45,12 +45,16 @@ def test_a_run_leaves_what_it_says(finished):
     assert set(os.listdir(workdir)) == {
         "checkpoints",
         "config.json",
+        "example_ids",
         "metrics.jsonl",
         "tensorboard",
         "tokenizer.model",
     }
     assert os.listdir(os.path.join(workdir, "tensorboard"))
     assert Checkpointer(workdir, read_only=True).steps() == [6, 12]
+    ids = example_ids.read(workdir)
+    assert list(ids) == list(range(1, 13))
+    assert {len(row) for row in ids.values()} == {16}
 
 
 def test_a_second_run_says_that_it_is_complete(finished, capsys):
@@ -174,6 +178,7 @@ def test_metrics_after_the_resumed_step_are_dropped(finished, tmp_path):
     before = {row["step"]: row["loss"] for row in read_jsonl(workdir) if row["split"] == "train"}
     after = {row["step"]: row["loss"] for row in read_jsonl(str(tmp_path)) if row["split"] == "train"}
     assert after == before  # every step after the resumed one, bit by bit
+    assert example_ids.read(str(tmp_path)) == example_ids.read(workdir)
 
 
 @pytest.mark.parametrize("num_steps", [4, 6])

@@ -1,0 +1,50 @@
+"""What processes tell each other, without any training: started by `test_start.py`."""
+
+import json
+import os
+import sys
+
+from absl import flags
+
+from fnet_jax.core import cli, distributed, hosts
+from fnet_jax.core.errors import UserError
+
+distributed.define_flags()
+flags.DEFINE_string("folder", None, "Seen by all.")
+flags.DEFINE_string("story", "talk", "talk, differ or fail.")
+
+
+def main(argv):
+    flag = flags.FLAGS
+    named = (flag.coordinator_address, flag.num_processes, flag.process_id)
+    distributed.start(*named, flag.distributed == "auto", flag.init_timeout_s, flag.heartbeat_timeout_s)
+    if flag.story == "differ":
+        hosts.require_same({"same": 1, "optim.learning_rate": 0.1 * hosts.index()})
+    if flag.story == "fail":
+        if hosts.index() == 1:
+            raise ValueError("something broke")
+        hosts.agree(None if hosts.index() else "x")
+        hosts.exchange("never complete", "process 1")
+    own = os.path.join(flag.folder, str(hosts.index()))
+    heard = {
+        "count": hosts.count(),
+        "exchange": hosts.exchange(f"from {hosts.index()}"),
+        "agree": hosts.agree(["mine", hosts.index()]),
+        "blind": hosts.blind(flag.folder),
+        "blind to own": hosts.blind(own),
+    }
+    hosts.require_same({"same": 1})
+    try:
+        hosts.first_does(lambda: refuse(), "do it")
+    except UserError as error:
+        heard["first_does"] = str(error)
+    print(json.dumps(heard))
+
+
+def refuse():
+    assert hosts.is_first()
+    raise UserError("no such thing")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.run(main))
