@@ -57,10 +57,8 @@ def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -
             lost = hosts.lost_another(error)
             if not lost:
                 traceback.print_exc()
-            _die(
-                lost or f"process {hosts.index()} of {hosts.count()} has failed, see above",
-                EXIT_MACHINE_ERROR,
-            )
+            cause = str(error).strip().splitlines() or [""]
+            _die(lost or f"{type(error).__name__}: {cause[0]}", EXIT_MACHINE_ERROR)
 
     app.run(guarded, flags_parser=_parse_flags)
 
@@ -158,6 +156,6 @@ def _require(holds: bool, message: str) -> None:
 
 def _die(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
-    if hosts.count() > 1:
-        hosts.leave(code)
+    if hosts.is_joined():
+        hosts.leave(code, message)
     sys.exit(code)

@@ -4,6 +4,7 @@ JAX knows TPU VMs (also several slices), GKE, Kubernetes, SLURM and Open MPI by 
 docs/hosts.md.
 """
 
+import errno
 import hashlib
 import importlib.metadata
 import os
@@ -12,6 +13,7 @@ import platform
 import socket
 import sys
 import threading
+import time
 
 from absl import flags
 
@@ -22,6 +24,7 @@ from fnet_jax.core.errors import MachineError, UserError
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 _SHOWN_HOSTS = 8
+_LAST_S = 2.0
 _GRACE_S = 60  # JAX gives up by aborting; we do before, with a sentence
 
 
@@ -91,6 +94,8 @@ def start(
         return
     import jax
 
+    if named and process_id == 0:
+        _check_port(int(str(coordinator_address).rpartition(":")[2]))
     # Signals are ours: see train/stopping.py.
     jax.config.update("jax_enable_preemption_service", False)
     alarm = threading.Timer(init_timeout_s, _give_up, (init_timeout_s,))
@@ -113,6 +118,24 @@ def start(
         raise MachineError(_refusal(str(error))) from error
     finally:
         alarm.cancel()
+    hosts.heed()
+
+
+def _check_port(port: int) -> None:
+    """Refuses a port that is taken; JAX's service can crash on it."""
+    try:
+        if socket.has_dualstack_ipv6():
+            socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True).close()
+        else:
+            socket.create_server(("", port)).close()
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            return
+        raise MachineError(_taken(port)) from error
+
+
+def _taken(port: int | str) -> str:
+    return f"port {port} of this machine is taken; let process 0 use another one (docs/hosts.md)"
 
 
 def versions() -> dict[str, str]:
@@ -168,6 +191,8 @@ def _give_up(waited_s: int) -> None:
             f"{address.rpartition(':')[2]} pass; start the same command on every host"
         )
     print(f"error: {text}", file=sys.stderr, flush=True)
+    if state.process_id == 0:
+        time.sleep(_LAST_S)  # the others ask whether it answers
     os._exit(1)
 
 
@@ -184,5 +209,5 @@ def _refusal(reason: str) -> str:
     address = str(hosts.service().coordinator_address)
     if "RPC server" in reason:
         port = address.rpartition(":")[2]
-        return f"port {port} of this machine is taken; let process 0 use another one (docs/hosts.md)"
+        return _taken(port)
     return f"the processes do not come together at {address}: {reason.strip().splitlines()[0]}"

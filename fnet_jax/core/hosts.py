@@ -4,6 +4,7 @@ Everything here goes through JAX's coordination service, not through the devices
 time-out and an answer. All processes call these functions in the same order. Alone, nothing waits.
 """
 
+import atexit
 import contextlib
 import hashlib
 import itertools
@@ -11,6 +12,7 @@ import json
 import os
 import re
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -22,6 +24,10 @@ T = TypeVar("T")
 
 TIMEOUT_S = 600.0  # for what takes seconds
 _LEAVE_TIMEOUT_S = 5.0
+_OWN_WORDS_S = 2.0  # for a process that finds the same fault to say so itself
+_LAST_S = 1.0
+_LOOK_EVERY_S = 2.0
+_FAILED = "fnet_jax/failed"
 _SEEN_AFTER_S = 3.0  # a network file system may show a new file late
 
 _calls = itertools.count()  # equal on all processes, which call in the same order
@@ -42,6 +48,11 @@ def index() -> int:
 def count() -> int:
     """Number of processes that came together; does not look at the devices."""
     return service().num_processes if "jax" in sys.modules and service().client else 1
+
+
+def is_joined() -> bool:
+    """Whether this process has joined others, or has tried to."""
+    return "jax" in sys.modules and service().coordinator_address is not None
 
 
 def is_first() -> bool:
@@ -186,16 +197,48 @@ def blind(directory: str) -> list[int]:
     return [number for number, answer in enumerate(answers) if not answer]
 
 
-def leave(code: int) -> NoReturn:
+def leave(code: int, message: str) -> NoReturn:
     """Ends this process after an error, without the end of the others that `sys.exit` would wait for.
 
-    Processes that fail together leave together; one that fails alone leaves after seconds, and the
-    others notice.
+    Processes that fail together leave together. One that fails alone tells the others, see `heed`.
+
+    Args:
+        code: to exit with.
+        message: what the others are told.
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    client = service().client
     with contextlib.suppress(Exception):
-        service().client.wait_at_barrier("fnet_jax/leave", int(_LEAVE_TIMEOUT_S * 1000))
+        client.key_value_set(_FAILED, json.dumps([index(), code, message]), allow_overwrite=True)
+        client.wait_at_barrier("fnet_jax/leave", int(_LEAVE_TIMEOUT_S * 1000))
+    if is_first():  # the service ends with it
+        time.sleep(_LAST_S)
+    os._exit(code)
+
+
+def heed() -> None:
+    """From now on, another process's error ends this one too, wherever it waits."""
+    done = threading.Event()
+    thread = threading.Thread(target=_heed, args=(done,), daemon=True)
+    thread.start()
+
+    def stop() -> None:
+        done.set()
+        thread.join()
+
+    atexit.register(stop)  # before JAX's own end
+
+
+def _heed(done: threading.Event) -> None:
+    client = service().client
+    while not done.wait(_LOOK_EVERY_S):
+        with contextlib.suppress(Exception):  # nobody has failed, or the service is gone
+            number, code, message = json.loads(client.key_value_try_get(_FAILED))
+            break
+    if done.wait(_OWN_WORDS_S) or number == index():
+        return
+    print(f"error: process {number} of {count()} has failed: {message}", file=sys.stderr, flush=True)
     os._exit(code)
 
 

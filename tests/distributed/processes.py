@@ -1,23 +1,27 @@
 """Starts real processes on this machine that form one program."""
 
+import contextlib
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 from tests.conftest import REPOSITORY
 
-TIMEOUT_S = 500
+TIMEOUT_S = 300
 FAST_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the ports that systems give to connections, so that no test at the same time is given it."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            return port
 
 
 class Group:
@@ -84,7 +88,7 @@ class Group:
             process.wait()
 
 
-@contextmanager
+@contextlib.contextmanager
 def group(*args, **kwargs) -> Iterator[Group]:
     """A `Group` of which nothing is left afterwards."""
     processes = Group(*args, **kwargs)
