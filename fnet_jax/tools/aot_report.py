@@ -279,17 +279,25 @@ def _memory(compiled: Compiled, chip: Chip) -> Memory:
     run: Run = compiled.run
     training = compiled.step == "train"
     stats: Any = compiled.executable.memory_analysis()
-    peak = getattr(stats, "peak_memory_in_bytes", 0) or (
-        stats.argument_size_in_bytes
-        + stats.output_size_in_bytes
-        - stats.alias_size_in_bytes
-        + stats.temp_size_in_bytes
-    )
     return Memory(
         parameters=bytes_per_device(run.abstract.variables),
         optimizer=bytes_per_device(run.abstract.opt_state) if training else 0,
         batch=bytes_per_device(run.batch_structs(training)),
         temporaries=stats.temp_size_in_bytes,
-        peak=peak + stats.generated_code_size_in_bytes,
+        peak=peak_bytes(compiled.executable, "tpu"),
         available=chip.hbm_bytes,
     )
+
+
+def peak_bytes(executable: jax.stages.Compiled, platform: str) -> int:
+    """What one device of a platform holds at most while the program runs, its code included."""
+    stats: Any = executable.memory_analysis()
+    # Of the CPU's figure the temporaries are no part.
+    peak = getattr(stats, "peak_memory_in_bytes", 0) if platform == "tpu" else 0
+    peak = peak or (
+        stats.argument_size_in_bytes
+        + stats.output_size_in_bytes
+        - stats.alias_size_in_bytes
+        + stats.temp_size_in_bytes
+    )
+    return peak + stats.generated_code_size_in_bytes
