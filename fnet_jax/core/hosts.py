@@ -208,11 +208,17 @@ def leave(code: int, message: str) -> NoReturn:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    client = service().client
     with contextlib.suppress(Exception):
-        client.key_value_set(_FAILED, json.dumps([index(), code, message]), allow_overwrite=True)
-        client.wait_at_barrier("fnet_jax/leave", int(_LEAVE_TIMEOUT_S * 1000))
-    if is_first():  # the service ends with it
+        told = json.dumps([index(), code, message])
+        service().client.key_value_set(_FAILED, told, allow_overwrite=True)
+    _leave_together(code)
+
+
+def _leave_together(code: int) -> NoReturn:
+    """Ends this process when all have come so far, or some time later; process 0, which serves them, last."""
+    with contextlib.suppress(Exception):
+        service().client.wait_at_barrier("fnet_jax/leave", int(_LEAVE_TIMEOUT_S * 1000))
+    if is_first():
         time.sleep(_LAST_S)
     os._exit(code)
 
@@ -239,7 +245,7 @@ def _heed(done: threading.Event) -> None:
     if done.wait(_OWN_WORDS_S) or number == index():
         return
     print(f"error: process {number} of {count()} has failed: {message}", file=sys.stderr, flush=True)
-    os._exit(code)
+    _leave_together(code)
 
 
 def lost_another(error: BaseException) -> str:
