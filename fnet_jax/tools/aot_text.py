@@ -3,6 +3,7 @@
 from fnet_jax.core.hlo import Collective
 from fnet_jax.tools.aot_report import Report
 from fnet_jax.tools.text import duration, markdown
+from fnet_jax.train.layout import show_bytes
 
 CAVEAT = "These are figures of the compiler and of data sheets. Nothing ran; no time here was measured."
 
@@ -54,9 +55,8 @@ def _memory(report: Report) -> list[str]:
 
 
 def _layout(report: Report) -> list[str]:
-    """Where each parameter lies, if any is divided."""
-    lines = [f"  {line}" for line in report.layout]
-    return ["", "parameters, and the mesh axis of each dimension", *lines] if lines else []
+    """Where each parameter lies."""
+    return ["", "parameters, and the mesh axis of each dimension", *(f"  {line}" for line in report.layout)]
 
 
 def _work(report: Report) -> list[str]:
@@ -102,14 +102,6 @@ def _row(collective: Collective) -> list[str]:
         "yes" if collective.in_loop else "no",
         str(collective.group or "all"),
     ]
-
-
-def show_bytes(size: float) -> str:
-    """In GiB, MiB, KiB or B."""
-    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if size >= 1024**power:
-            return f"{size / 1024**power:.1f} {unit}"
-    return f"{size:.0f} B"
 
 
 def show_seconds(seconds: float) -> str:

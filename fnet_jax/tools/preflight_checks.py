@@ -20,9 +20,8 @@ from fnet_jax.core.mesh import axis_size, path_str
 from fnet_jax.core.workdir import CHECKPOINT_DIR, workdir_of
 from fnet_jax.nn.heads import param_count
 from fnet_jax.tools import aot_compile, preflight_data
-from fnet_jax.tools.aot_report import peak_bytes
-from fnet_jax.tools.aot_text import show_bytes
 from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.layout import peak_bytes, show_bytes
 from fnet_jax.train.run import Run
 
 
