@@ -1,0 +1,157 @@
+"""A trained model to be asked: `fnet_jax.load(DIR)`."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from fnet_jax.bridge import jobs
+from fnet_jax.bridge.jobs import Answer, Item, Job, Parts
+from fnet_jax.bridge.read import Loaded, read
+from fnet_jax.bridge.runner import Row, Runner, groups
+from fnet_jax.bridge.texts import Long, Reader, Tally, Text
+from fnet_jax.core.config import Config
+from fnet_jax.core.errors import UserError
+from fnet_jax.core.schema import Head
+from fnet_jax.data.tokenizer import load_tokenizer
+
+DType = Literal["float32", "bfloat16"]
+BATCH_SIZE = 32
+
+
+def load(
+    directory: str, step: int | None = None, dtype: DType | None = None, batch_size: int = BATCH_SIZE
+) -> "Model":
+    """Opens a trained model on all devices of this process.
+
+    Args:
+        directory: a workdir of `train.py`, a folder with `model.safetensors` in our names, or one of
+            Hugging Face's.
+        step: of a workdir's checkpoint; by default the best one where it keeps the best, or the newest.
+        dtype: of the computation; by default as in training. Parameters stay float32.
+        batch_size: texts that are worked off at a time.
+
+    Raises:
+        UserError: if there is no model, or it is damaged.
+    """
+    return Model(read(directory, step), dtype, batch_size)
+
+
+class Model:
+    """An encoder with a head, its tokenizer, and the programs that have been compiled for it.
+
+    Every text is padded to the length of training. FNet mixes padding like any other piece: at another
+    length, or at the length of the longest text that shares its batch, a text would be another input.
+
+    A method takes one text, or a pair as a tuple, and returns one answer; or a list, and returns a list.
+    `long` says what becomes of texts that are too long, see `bridge/texts.py`; `tally` counts them.
+    Wrong texts and heads are a `UserError`.
+
+    Attributes:
+        config: of the run, or as much as is known of it.
+        head: what the model was trained for.
+        labels: names of the classes; () for regression and heads without classes.
+        tally: texts and pieces so far.
+        parts: what jobs need, for `stream`.
+    """
+
+    def __init__(self, loaded: Loaded, dtype: DType | None = None, batch_size: int = BATCH_SIZE):
+        """Moves the parameters to the devices; see `load`."""
+        shape = loaded.config.model
+        if dtype is not None:
+            shape = dataclasses.replace(shape, dtype=dtype)
+        self.config: Config = dataclasses.replace(loaded.config, model=shape)
+        self.head: Head = loaded.head
+        self.labels = _labels(self.config, self.head)
+        self.tally = Tally()
+        tokenizer = load_tokenizer(loaded.tokenizer_path)
+        reader = Reader(tokenizer, shape.max_seq_length, self.config.data, self.tally)
+        self.parts = Parts(self.head, shape, self.labels, reader)
+        self._runner = Runner(loaded.variables, batch_size)
+
+    def fill_mask(self, texts: str | Sequence[str], top_k: int = 5, long: Long = "cut") -> Any:
+        """The best pieces for each [MASK].
+
+        Returns:
+            For each text one list of `Guess` for each [MASK] in it, best first.
+        """
+        return self._ask(jobs.FillMask(self.parts, top_k, long), texts)
+
+    def encode(self, texts: Text | Sequence[Text], per_position: bool = False, long: Long = "cut") -> Any:
+        """What the encoder makes of texts, whatever the head.
+
+        Args:
+            texts: or pairs.
+            per_position: what stands at each of the L positions, [CLS] first; otherwise the pooled [CLS].
+            long: with stride, the mean over the windows; not with `per_position`.
+
+        Returns:
+            f32[N, D] or f32[N, L, D]; without N for a single text.
+        """
+        return _stacked(self._ask(jobs.Encode(self.parts, per_position, long), texts))
+
+    def logits(self, texts: Text | Sequence[Text], long: Long = "cut") -> Any:
+        """What the head gives.
+
+        Returns:
+            f32[N, ...], without N for a single text: [N, C] for classes of texts and next sentence,
+            [N, L, V] for masked LM, [N, L, C] for classes of pieces, [N, 2, L] for both ends of spans.
+        """
+        return _stacked(self._ask(jobs.Logits(self.parts, long), texts))
+
+    def classify(self, texts: Text | Sequence[Text], long: Long = "cut") -> Any:
+        """`Prediction` for each text or pair: name of the class and all probabilities, or a number."""
+        return self._ask(jobs.Classify(self.parts, long), texts)
+
+    def next_sentence(self, pairs: tuple[str, str] | Sequence[tuple[str, str]], long: Long = "cut") -> Any:
+        """For each pair the probability that its second text follows the first one, as in pretraining."""
+        return self._ask(jobs.NextSentence(self.parts, long), pairs)
+
+    def stream(
+        self, job: Job[Item, Answer], items: Iterable[Item]
+    ) -> Iterator[tuple[Item, Answer | UserError]]:
+        """Works off any number of items, in order and in constant memory; what is wrong with one stands
+        in place of its answer."""
+        waiting: collections.deque[tuple[Item, list[Row] | UserError]] = collections.deque()
+
+        def rows() -> Iterator[Row]:
+            for group in groups(items, self._runner.batch_size):
+                for item, made in zip(group, job.rows(group), strict=True):
+                    waiting.append((item, made))
+                    yield from [] if isinstance(made, UserError) else made
+
+        outputs: list[Any] = []
+        for output in self._runner.run(job.function, rows()):
+            outputs.append(output)
+            while waiting and isinstance(error := waiting[0][1], UserError):
+                yield waiting.popleft()[0], error
+            item, made = waiting[0]
+            if len(outputs) == len(made):
+                waiting.popleft()
+                yield item, job.answer(made, outputs)
+                outputs = []
+        for item, error in waiting:
+            yield item, error
+
+    def _ask(self, job: Job[Item, Answer], items: Any) -> Any:
+        is_one = isinstance(items, str | tuple)
+        answers = []
+        for _, answer in self.stream(job, [items] if is_one else items):
+            if isinstance(answer, UserError):
+                raise answer
+            answers.append(answer)
+        return answers[0] if is_one else answers
+
+
+def _stacked(answers: np.ndarray | list[np.ndarray]) -> np.ndarray:
+    return np.stack(answers) if isinstance(answers, list) else answers
+
+
+def _labels(config: Config, head: Head) -> tuple[str, ...]:
+    """The names of the run; numbers where the classes have none."""
+    count = config.model.num_outputs
+    if config.data.labels or head not in ("sequence", "tokens") or count == 1:
+        return config.data.labels
+    return tuple(map(str, range(count)))
