@@ -81,6 +81,23 @@ def read_records(
             yield Record(number, {}, str(fault), raw)
 
 
+def scalar(name: str, value: Any) -> str:
+    """A value of a record as text; numbers as JSON writes them.
+
+    Raises:
+        UserError: naming the field, if it is something else.
+    """
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"field {name!r} holds half a surrogate pair, which is no text") from None
+        return value
+    if not isinstance(value, int | float):  # a bool is an int
+        raise UserError(f"field {name!r} is {json.dumps(value)[:40]}, not text or a number")
+    return json.dumps(value)
+
+
 class _Fault(Exception):
     """What is wrong with a record."""
 

@@ -1,51 +1,41 @@
-"""Uses a trained model: python -m fnet_jax.tools.predict fill-mask --model=W "The man worked as a [MASK]."
+"""Uses a trained model: python -m fnet_jax.tools.predict COMMAND --model=DIR [TEXT ... | -] [--input=FILE].
 
-With --held_out=N instead of texts: fills one hidden word in each of N examples of the held-out split.
+    fill-mask      the best pieces for each [MASK]; with --held_out=N, of N held-out examples of the run
+    classify       the class of a text or pair with all probabilities, or a number
+    encode         the vector of a text or pair
+    next-sentence  the probability that the second text of a pair follows the first one
+
+Texts stand on the command line, come from stdin (-), one a line, or from --input. Answers go to --output, or
+to the screen. docs/predict.md shows what each prints.
 """
 
-from collections.abc import Sequence
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
 
 from absl import flags
 
-from fnet_jax.core import cli
+from fnet_jax.core import cli, signals
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.pieces import MASK_ID, SPECIAL_PIECES
-from fnet_jax.core.workdir import CONFIG_FILE, saved_config
 
-COMMANDS = ("fill-mask",)
-MASK_TEXT = SPECIAL_PIECES[MASK_ID]
-
-flags.DEFINE_string("model", None, "Workdir of a trained model.")
-flags.DEFINE_integer("step", None, "Step of the checkpoint; the newest by default.")
-flags.DEFINE_integer("top_k", 5, "Guesses per [MASK].", lower_bound=1)
-flags.DEFINE_integer("held_out", 0, "Fill this many held-out examples instead of given texts.", lower_bound=0)
-
-
-def main(argv: Sequence[str]) -> None:
-    """Prints the guesses for each text."""
-    flag = flags.FLAGS
-    command, texts = argv[1:2], list(argv[2:])
-    if command != ["fill-mask"]:
-        raise UserError(f"command {' '.join(command)!r} is unknown; valid: {', '.join(COMMANDS)}")
-    if not flag.model:
-        raise UserError("--model is not given; name the workdir of a trained model")
-    if not texts and not flag.held_out:
-        raise UserError('no text is given; add one with [MASK] in it, such as "The man worked as a [MASK]."')
-    for text in texts:
-        if MASK_TEXT not in text:
-            raise UserError(f"text {text!r} has no {MASK_TEXT}; put it where a word is to be guessed")
-    config = saved_config(flag.model)
-    if config is None:
-        raise UserError(f"--model={flag.model} holds no {CONFIG_FILE}; name the --workdir of a training run")
-
-    from fnet_jax.train.fill_mask import Filled, MaskFiller, show
-
-    filler = MaskFiller(config, flag.model, flag.step)
-    filled = filler.held_out(flag.held_out, flag.top_k) if flag.held_out else []
-    for text in texts:
-        filled += [Filled(text, "", guesses) for guesses in filler.fill(text, flag.top_k)]
-    print(show(filled))
-
-
-if __name__ == "__main__":
-    cli.run(main, positional=True)
+flags.DEFINE_string("model", None, "Workdir of a run, or a folder with a model: ours or Hugging Face's.")
+flags.DEFINE_integer("step", None, "Step of the run's checkpoint; the best one by default, or the newest.")
+flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Of the computation; as in training by default.")
+flags.DEFINE_integer("batch_size", 32, "Texts worked off at a time.", lower_bound=1)
+flags.DEFINE_string("input", "", "File to read: .txt (one text a line), .jsonl, .csv or .tsv, also .gz.")
+flags.DEFINE_string("output", "", "File to write: .jsonl; encode also .npz. Without it, the screen.")
+flags.DEFINE_enum("format", None, ["lines", "jsonl", "csv", "tsv"], "Of the input; by its suffix by default.")
+flags.DEFINE_list("columns", None, "Names of all columns of a .csv or .tsv that has no line with them.")
+flags.DEFINE_string("text", None, "Field with the text; by default the one that the model was trained on.")
+flags.DEFINE_string("text_b", None, "Field with the second text of a pair; the same.")
+flags.DEFINE_bool("pairs", False, "The texts on the command line are pairs: the first and second one, ...")
+flags.DEFINE_enum(
+    "long", "cut", ["cut", "stride", "refuse"],
+    "What becomes of texts that are longer than the model: cut as in training, read in overlapping windows "
+    "whose results are averaged, or rejected.",
+)  # fmt: skip
+flags.DEFINE_integer("top_k", 5, "fill-mask: guesses per [MASK].", lower_bound=1)
+flags.DEFINE_integer("held_out", 0, "fill-mask: this many held-out examples, not given texts.", lower_bound=0)
+flags.DEFINE_bool("per_position", False, "encode: a vector for each position, not for the text.")
