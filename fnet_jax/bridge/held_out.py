@@ -9,7 +9,7 @@ import numpy as np
 from fnet_jax.bridge.jobs import FillMask, Guess
 from fnet_jax.bridge.model import Model
 from fnet_jax.bridge.runner import Row
-from fnet_jax.bridge.texts import MASK_TEXT
+from fnet_jax.bridge.texts import MASK_TEXT, Asked
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import CLS_ID, MASK_ID, PAD_ID, SEP_ID
 from fnet_jax.data.tokenizer import Tokenizer
@@ -50,7 +50,9 @@ def fill_held_out(model: Model, workdir: str, count: int, top_k: int = 5) -> lis
     hidden: list[_Hidden] = []
     for whole_words in (True, False):
         if len(hidden) < count:
-            hidden = list(itertools.islice(_hidden(model.parts.reader.tokenizer, dataset, whole_words), count))
+            hidden = list(
+                itertools.islice(_hidden(model.parts.reader.tokenizer, dataset, whole_words), count)
+            )
     return [
         _filled(model, found, guesses)
         for found, (_, (guesses,)) in zip(hidden, model.stream(job, [h.row for h in hidden]), strict=True)
@@ -68,8 +70,8 @@ class _Hidden:
 class _FillExamples(FillMask):
     """Fills rows that are made already."""
 
-    def rows(self, items: Sequence[Row]) -> list[list[Row] | UserError]:  # type: ignore[override]
-        return [[row] for row in items]
+    def ask(self, items: Sequence[Row]) -> list[Asked | UserError]:  # type: ignore[override]
+        return [Asked([row]) for row in items]
 
 
 def _hidden(tokenizer: Tokenizer, dataset: PretrainDataset, whole_words: bool) -> Iterator[_Hidden]:
@@ -108,7 +110,9 @@ def _filled(model: Model, hidden: _Hidden, guesses: list[Guess]) -> Filled:
     stops = np.flatnonzero(np.isin(ids_L, (CLS_ID, SEP_ID, PAD_ID)))
     begin = max(position - _CONTEXT, stops[stops < position].max(initial=-1) + 1)
     end = min(position + 1 + _CONTEXT, stops[stops > position].min(initial=len(ids_L)))
-    before, after = (_text(reader.tokenizer, ids) for ids in (ids_L[begin:position], ids_L[position + 1 : end]))
+    before, after = (
+        _text(reader.tokenizer, ids) for ids in (ids_L[begin:position], ids_L[position + 1 : end])
+    )
     return Filled(f"{before} {MASK_TEXT} {after}", reader.piece(hidden.piece), guesses)
 
 

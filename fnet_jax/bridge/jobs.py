@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from fnet_jax.bridge.runner import Function, Row, Variables
-from fnet_jax.bridge.texts import Long, Reader, Text
+from fnet_jax.bridge.runner import Function, Variables
+from fnet_jax.bridge.texts import Asked, Long, Reader, Text
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import Head
@@ -49,7 +49,9 @@ class Parts:
             UserError: naming the head.
         """
         if self.head not in heads:
-            raise UserError(f"{what} needs a model with the head {' or '.join(heads)}; this one has {self.head}")
+            raise UserError(
+                f"{what} needs a model with the head {' or '.join(heads)}; this one has {self.head}"
+            )
 
 
 class Job(Generic[Item, Answer]):
@@ -61,12 +63,12 @@ class Job(Generic[Item, Answer]):
 
     function: Function
 
-    def rows(self, items: Sequence[Item]) -> list[list[Row] | UserError]:
-        """The rows of each item, one at least, or what is wrong with it."""
+    def ask(self, items: Sequence[Item]) -> list[Asked | UserError]:
+        """What each item becomes, or what is wrong with it."""
         raise NotImplementedError
 
-    def answer(self, rows: Sequence[Row], outputs: Sequence[Any]) -> Answer:
-        """The answer to one item, from its rows and the function's outputs for them."""
+    def answer(self, asked: Asked, outputs: Sequence[Any]) -> Answer:
+        """The answer to one item, from the function's outputs for its rows."""
         raise NotImplementedError
 
 
@@ -84,25 +86,27 @@ class FillMask(Job[str, list[list[Guess]]]):
         """Makes `top_k` guesses."""
         parts.require("fill_mask", MASKED_LM)
         if not 1 <= top_k <= parts.config.vocab_size:
-            raise UserError(f"top_k={top_k} must be within 1 … {parts.config.vocab_size}, the pieces there are")
+            raise UserError(
+                f"top_k={top_k} must be within 1 … {parts.config.vocab_size}, the pieces there are"
+            )
         self._reader, self._long = parts.reader, long
         model = make_model(parts.head, parts.config)
 
         def top(variables: Variables, fields: Fields) -> tuple[jax.Array, jax.Array]:
-            logits = _apply(model, variables, fields, fields["positions"])
+            logits = apply(model, variables, fields, fields["positions"])
             values_BPK, pieces_BPK = jax.lax.top_k(jax.nn.softmax(_masked_lm(logits)), top_k)
             return values_BPK, pieces_BPK
 
         self.function = Function("fill_mask", top, (top_k,))
 
-    def rows(self, items: Sequence[str]) -> list[list[Row] | UserError]:
-        """See `Reader.masked_rows`."""
-        return self._reader.masked_rows(items, self._long)
+    def ask(self, items: Sequence[str]) -> list[Asked | UserError]:
+        """See `Reader.masked`."""
+        return self._reader.masked(items, self._long)
 
-    def answer(self, rows: Sequence[Row], outputs: Sequence[Any]) -> list[list[Guess]]:
+    def answer(self, asked: Asked, outputs: Sequence[Any]) -> list[list[Guess]]:
         """Guesses for each [MASK], best first."""
         guesses = []
-        for row, (values_PK, pieces_PK) in zip(rows, outputs, strict=True):
+        for row, (values_PK, pieces_PK) in zip(asked.rows, outputs, strict=True):
             for slot in range(len(row["positions"])):
                 best = zip(pieces_PK[slot], values_PK[slot], strict=True)
                 guesses.append([Guess(self._reader.piece(int(piece)), float(value)) for piece, value in best])
@@ -115,11 +119,11 @@ class TextJob(Job[Text, Answer]):
     def __init__(self, parts: Parts, long: Long):
         self._reader, self._long = parts.reader, long
 
-    def rows(self, items: Sequence[Text]) -> list[list[Row] | UserError]:
-        """See `Reader.rows`."""
-        return self._reader.rows(items, self._long)
+    def ask(self, items: Sequence[Text]) -> list[Asked | UserError]:
+        """See `Reader.texts`."""
+        return self._reader.texts(items, self._long)
 
-    def answer(self, rows: Sequence[Row], outputs: Sequence[Any]) -> Any:
+    def answer(self, asked: Asked, outputs: Sequence[Any]) -> Any:
         """The mean, an array."""
         return np.mean(outputs, axis=0)
 
@@ -136,7 +140,7 @@ class Encode(TextJob[np.ndarray]):
             encoder = {
                 group: {"encoder": tree["encoder"]} for group, tree in variables.items() if "encoder" in tree
             }
-            sequence_BLD, pooled_BD = _apply(model, encoder, fields)
+            sequence_BLD, pooled_BD = apply(model, encoder, fields)
             return (sequence_BLD if per_position else pooled_BD).astype(jnp.float32)
 
         self.function = Function("encode", encode, (per_position,))
@@ -154,11 +158,11 @@ class Logits(TextJob[np.ndarray]):
 
         def logits(variables: Variables, fields: Fields) -> jax.Array:
             if parts.head not in MASKED_LM:
-                found = _apply(model, variables, fields)
+                found = apply(model, variables, fields)
                 return jnp.stack(found, axis=1) if isinstance(found, SpanLogits) else found
             ids_BL = fields["input_ids"]
             positions_BL = jnp.broadcast_to(jnp.arange(ids_BL.shape[1])[None], ids_BL.shape)
-            return _masked_lm(_apply(model, variables, fields, positions_BL))
+            return _masked_lm(apply(model, variables, fields, positions_BL))
 
         self.function = Function("logits", logits)
 
@@ -173,9 +177,9 @@ class Classify(TextJob[Prediction]):
         self._labels = parts.labels
         self.function = Logits(parts, long).function
 
-    def answer(self, rows: Sequence[Row], outputs: Sequence[Any]) -> Prediction:
+    def answer(self, asked: Asked, outputs: Sequence[Any]) -> Prediction:
         """What `train/predictions.py` makes of the logits."""
-        return predictions.of_logits(self._labels, super().answer(rows, outputs)[None])[0]
+        return predictions.of_logits(self._labels, super().answer(asked, outputs)[None])[0]
 
 
 class NextSentence(TextJob[float]):
@@ -189,21 +193,21 @@ class NextSentence(TextJob[float]):
 
         def logits(variables: Variables, fields: Fields) -> jax.Array:
             if parts.head == "next_sentence":
-                return _apply(model, variables, fields)
+                return apply(model, variables, fields)
             nowhere_BP = jnp.zeros((len(fields["input_ids"]), 1), jnp.int32)
-            return _apply(model, variables, fields, nowhere_BP).next_sentence_BC
+            return apply(model, variables, fields, nowhere_BP).next_sentence_BC
 
         self.function = Function("next_sentence", logits)
 
-    def rows(self, items: Sequence[Text]) -> list[list[Row] | UserError]:
+    def ask(self, items: Sequence[Text]) -> list[Asked | UserError]:
         """Single texts are refused."""
         if any(isinstance(item, str) for item in items):
             raise UserError("next_sentence takes pairs of texts; a single text was given")
-        return super().rows(items)
+        return super().ask(items)
 
-    def answer(self, rows: Sequence[Row], outputs: Sequence[Any]) -> float:
+    def answer(self, asked: Asked, outputs: Sequence[Any]) -> float:
         """Of class 0."""
-        return float(scipy.special.softmax(super().answer(rows, outputs))[0])
+        return float(scipy.special.softmax(super().answer(asked, outputs))[0])
 
 
 def _one_window(long: Long) -> Long:
@@ -217,5 +221,6 @@ def _masked_lm(logits: Any) -> jax.Array:
     return logits.masked_lm_BPV if isinstance(logits, PretrainLogits) else logits
 
 
-def _apply(model: nn.Module, variables: Variables, fields: Fields, *more: jax.Array) -> Any:
+def apply(model: nn.Module, variables: Variables, fields: Fields, *more: jax.Array) -> Any:
+    """The model's outputs, without dropout."""
     return model.apply(variables, fields["input_ids"], fields["type_ids"], *more, deterministic=True)

@@ -7,15 +7,17 @@ from typing import Any, Literal
 
 import numpy as np
 
-from fnet_jax.bridge import jobs
+from fnet_jax.bridge import jobs, task_jobs
 from fnet_jax.bridge.jobs import Answer, Item, Job, Parts
 from fnet_jax.bridge.read import Loaded, read
 from fnet_jax.bridge.runner import Row, Runner, groups
-from fnet_jax.bridge.texts import Long, Reader, Tally, Text
+from fnet_jax.bridge.texts import Asked, Long, Reader, Tally, Text
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import Head
+from fnet_jax.data.span_features import Found
 from fnet_jax.data.tokenizer import load_tokenizer
+from fnet_jax.train.predictions import Prediction
 
 DType = Literal["float32", "bfloat16"]
 BATCH_SIZE = 32
@@ -109,31 +111,56 @@ class Model:
         """For each pair the probability that its second text follows the first one, as in pretraining."""
         return self._ask(jobs.NextSentence(self.parts, long), pairs)
 
+    def answer(self, question: str, context: str, may_have_none: bool = False) -> Found:
+        """The span of the context that answers the question, with its score; see `task_jobs.Span`."""
+        return self._ask(task_jobs.Span(self.parts, may_have_none), (question, context))
+
+    def tag(self, words: str | Sequence[str] | Sequence[Sequence[str]]) -> Any:
+        """A `Tag` for each word.
+
+        Args:
+            words: of a sentence, or a list of such; a text is split at its spaces.
+        """
+        is_one = all(isinstance(word, str) for word in words)
+        sentences = [words.split() if isinstance(words, str) else words] if is_one else words
+        answers = self._ask(task_jobs.Tags(self.parts), list(sentences))
+        return answers[0] if is_one else answers
+
+    def choose(self, context: str, choices: Sequence[str]) -> Prediction:
+        """The number of the text that goes on best from the context, and the probabilities of all."""
+        return self._ask(task_jobs.Choose(self.parts, "cut"), (context, choices))
+
     def stream(
         self, job: Job[Item, Answer], items: Iterable[Item]
     ) -> Iterator[tuple[Item, Answer | UserError]]:
-        """Works off any number of items, in order and in constant memory; what is wrong with one stands
-        in place of its answer."""
-        waiting: collections.deque[tuple[Item, list[Row] | UserError]] = collections.deque()
+        """Works off any number of items, in order and in constant memory.
+
+        Yields:
+            Each item with its answer, or with what is wrong with it.
+        """
+        waiting: collections.deque[tuple[Item, Asked | UserError]] = collections.deque()
 
         def rows() -> Iterator[Row]:
             for group in groups(items, self._runner.batch_size):
-                for item, made in zip(group, job.rows(group), strict=True):
-                    waiting.append((item, made))
-                    yield from [] if isinstance(made, UserError) else made
+                for item, asked in zip(group, job.ask(group), strict=True):
+                    waiting.append((item, asked))
+                    yield from () if isinstance(asked, UserError) else asked.rows
 
         outputs: list[Any] = []
         for output in self._runner.run(job.function, rows()):
             outputs.append(output)
-            while waiting and isinstance(error := waiting[0][1], UserError):
-                yield waiting.popleft()[0], error
-            item, made = waiting[0]
-            if len(outputs) == len(made):
-                waiting.popleft()
-                yield item, job.answer(made, outputs)
-                outputs = []
-        for item, error in waiting:
-            yield item, error
+            item, asked = waiting.popleft()
+            while isinstance(asked, UserError):
+                yield item, asked
+                item, asked = waiting.popleft()
+            if len(outputs) < len(asked.rows):
+                waiting.appendleft((item, asked))
+                continue
+            yield item, job.answer(asked, outputs)
+            outputs = []
+        for item, asked in waiting:
+            assert isinstance(asked, UserError)
+            yield item, asked
 
     def _ask(self, job: Job[Item, Answer], items: Any) -> Any:
         is_one = isinstance(items, str | tuple)

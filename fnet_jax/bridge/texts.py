@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -37,6 +37,13 @@ class Tally:
     long: int = 0
 
 
+class Asked(NamedTuple):
+    """What a question becomes: the rows that the model reads, and what else is needed for the answer."""
+
+    rows: Sequence[Row]
+    note: Any = None
+
+
 @dataclasses.dataclass(frozen=True)
 class Reader:
     """Makes rows of texts; all are padded to `length`.
@@ -53,7 +60,7 @@ class Reader:
     data: DataConfig
     tally: Tally
 
-    def rows(self, texts: Sequence[Text], long: Long) -> list[list[Row] | UserError]:
+    def texts(self, texts: Sequence[Text], long: Long) -> list[Asked | UserError]:
         """One row of `input_ids` and `type_ids` i32[L] for each text, or several with stride."""
         pairs = [text if isinstance(text, tuple) else (text, None) for text in texts]
         ids_a = self.tokenizer.encode_batch([a for a, _ in pairs])
@@ -63,18 +70,18 @@ class Reader:
             b_ids = None if b is None else next(ids_b)
             if b_ids is not None and self.data.swap_texts:
                 a_ids, b_ids = b_ids, a_ids
-            made.append(self._rows(a_ids, b_ids, long))
+            made.append(self._text(a_ids, b_ids, long))
         return made
 
     def piece(self, piece_id: int) -> str:
         """One piece as text; pieces without any, such as a lone space, by their name."""
         return self.tokenizer.decode([piece_id]) or self.tokenizer.id_to_piece(piece_id)
 
-    def masked_rows(self, texts: Sequence[str], long: Long) -> list[list[Row] | UserError]:
+    def masked(self, texts: Sequence[str], long: Long) -> list[Asked | UserError]:
         """The same, with `positions` of [MASK]; each [MASK] stands in one row, far from its ends."""
-        return [self._masked_rows(text, long) for text in texts]
+        return [self._masked(text, long) for text in texts]
 
-    def _rows(self, a_ids: list[int], b_ids: list[int] | None, long: Long) -> list[Row] | UserError:
+    def _text(self, a_ids: list[int], b_ids: list[int] | None, long: Long) -> Asked | UserError:
         if refused := self._refused(full_length(a_ids, b_ids), long):
             return refused
         parts = windows(a_ids, b_ids, self.length) if long == "stride" else [(a_ids, b_ids)]
@@ -83,9 +90,9 @@ class Reader:
             input_ids_L, type_ids_L = features(*part, self.length, self.data.truncation)
             self.tally.pieces += min(full_length(*part), self.length)
             made.append({"input_ids": input_ids_L, "type_ids": type_ids_L})
-        return made
+        return Asked(made)
 
-    def _masked_rows(self, text: str, long: Long) -> list[Row] | UserError:
+    def _masked(self, text: str, long: Long) -> Asked | UserError:
         parts = self.tokenizer.encode_batch(text.split(MASK_TEXT))
         if len(parts) == 1:
             return UserError(
@@ -106,7 +113,7 @@ class Reader:
             )
         center_M1 = masks[:, None] - begins - size / 2
         best = begins[np.abs(center_M1).argmin(axis=1)]
-        return [self._masked_row(ids, int(begin), masks[best == begin]) for begin in np.unique(best)]
+        return Asked([self._masked_row(ids, int(begin), masks[best == begin]) for begin in np.unique(best)])
 
     def _masked_row(self, ids: list[int], begin: int, masks: np.ndarray) -> Row:
         window = [CLS_ID, *ids[begin : begin + self.length - 2], SEP_ID]

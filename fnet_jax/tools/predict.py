@@ -9,16 +9,7 @@ Texts stand on the command line, come from stdin (-), one a line, or from --inpu
 to the screen. docs/predict.md shows what each prints.
 """
 
-import contextlib
-import os
-import signal
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-
 from absl import flags
-
-from fnet_jax.core import cli, signals
-from fnet_jax.core.errors import UserError
 
 flags.DEFINE_string("model", None, "Workdir of a run, or a folder with a model: ours or Hugging Face's.")
 flags.DEFINE_integer("step", None, "Step of the run's checkpoint; the best one by default, or the newest.")

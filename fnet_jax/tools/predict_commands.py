@@ -85,7 +85,9 @@ def _field(fields: Fields, name: str) -> str:
 
 
 def _guesses(masks: list[list[jobs.Guess]]) -> dict[str, Any]:
-    return {"guesses": [[{"piece": g.piece, "probability": round(g.probability, 6)} for g in m] for m in masks]}
+    return {
+        "guesses": [[{"piece": g.piece, "probability": round(g.probability, 6)} for g in m] for m in masks]
+    }
 
 
 COMMANDS = {

@@ -146,5 +146,7 @@ def check_output(path: str, source: str, is_vector: bool) -> None:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
-        return [_plain(part) for part in value] if value.ndim > 1 else [float(f"{x:.{_DIGITS}g}") for x in value]
+        return (
+            [_plain(part) for part in value] if value.ndim > 1 else [float(f"{x:.{_DIGITS}g}") for x in value]
+        )
     return value

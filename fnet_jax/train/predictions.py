@@ -79,7 +79,9 @@ def write(path: str, split: LabelledSplit | ChoiceSplit, names: Sequence[str], l
     lines = []
     for row, predicted in enumerate(of_logits(names, logits_NC)):
         example = {"index": split.ids[row], **split.shown(row), "label": _label(split, names, row)}
-        lines.append(json.dumps({**example, **predicted.as_json()}, ensure_ascii=False, allow_nan=False) + "\n")
+        lines.append(
+            json.dumps({**example, **predicted.as_json()}, ensure_ascii=False, allow_nan=False) + "\n"
+        )
     write_atomically(path, "".join(lines).encode())
 
 
