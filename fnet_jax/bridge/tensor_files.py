@@ -156,7 +156,7 @@ def _pickle(path: str) -> dict[str, FileTensor]:
     """Through PyTorch's restricted unpickler, which makes tensors and nothing else."""
     if importlib.util.find_spec("torch") is None:
         raise UserError(
-            f"{path} is PyTorch's format and needs `pip install torch`; or have transformers write safetensors"
+            f"{path} is in PyTorch's format and needs `pip install torch`; transformers can write safetensors"
         )
     torch = importlib.import_module("torch")
     try:
