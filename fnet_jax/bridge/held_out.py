@@ -3,10 +3,11 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
-from fnet_jax.bridge.jobs import FillMask, Guess
+from fnet_jax.bridge.jobs import FillMask, Guess, Job
 from fnet_jax.bridge.model import Model
 from fnet_jax.bridge.runner import Row
 from fnet_jax.bridge.texts import MASK_TEXT, Asked
@@ -45,7 +46,7 @@ def fill_held_out(model: Model, workdir: str, count: int, top_k: int = 5) -> lis
     Raises:
         UserError: if the model has no masked-LM head, or its data are no longer there.
     """
-    job = _FillExamples(model.parts, top_k, "cut")
+    job = _FillExamples(FillMask(model.parts, top_k, "cut"))
     dataset = PretrainDataset(model.config, workdir)
     hidden: list[_Hidden] = []
     for whole_words in (True, False):
@@ -53,10 +54,8 @@ def fill_held_out(model: Model, workdir: str, count: int, top_k: int = 5) -> lis
             hidden = list(
                 itertools.islice(_hidden(model.parts.reader.tokenizer, dataset, whole_words), count)
             )
-    return [
-        _filled(model, found, guesses)
-        for found, (_, (guesses,)) in zip(hidden, model.stream(job, [h.row for h in hidden]), strict=True)
-    ]
+    answers = model.stream(job, hidden)
+    return [_filled(model, one, answer[0]) for one, answer in answers if not isinstance(answer, UserError)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,11 +66,17 @@ class _Hidden:
     piece: int
 
 
-class _FillExamples(FillMask):
-    """Fills rows that are made already."""
+class _FillExamples(Job[_Hidden, list[list[Guess]]]):
+    """`FillMask` for rows that are made already."""
 
-    def ask(self, items: Sequence[Row]) -> list[Asked | UserError]:  # type: ignore[override]
-        return [Asked([row]) for row in items]
+    def __init__(self, fill_mask: FillMask):
+        self._fill_mask, self.function = fill_mask, fill_mask.function
+
+    def ask(self, items: Sequence[_Hidden]) -> list[Asked | UserError]:
+        return [Asked([hidden.row]) for hidden in items]
+
+    def answer(self, asked: Asked, outputs: Sequence[Any]) -> list[list[Guess]]:
+        return self._fill_mask.answer(asked, outputs)
 
 
 def _hidden(tokenizer: Tokenizer, dataset: PretrainDataset, whole_words: bool) -> Iterator[_Hidden]:
@@ -121,3 +126,15 @@ def _text(tokenizer: Tokenizer, ids: np.ndarray) -> str:
     parts = np.split(ids, np.flatnonzero(ids == MASK_ID))
     texts = [tokenizer.decode(part[part != MASK_ID].tolist()) for part in parts]
     return f" {HIDDEN_TEXT} ".join(texts)
+
+
+def show(filled: Sequence[Filled]) -> str:
+    """The guesses as lines for a person."""
+    lines = []
+    for item in filled:
+        guesses = ", ".join(f"{guess.piece} {guess.probability:.0%}" for guess in item.guesses)
+        lines += [
+            f"  {item.text}",
+            f"      was: {item.answer:14s} guesses: {guesses}" if item.answer else f"      {guesses}",
+        ]
+    return "\n".join(lines)

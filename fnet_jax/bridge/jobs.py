@@ -78,6 +78,10 @@ class Guess(NamedTuple):
     piece: str
     probability: float
 
+    def as_json(self) -> dict[str, Any]:
+        """The fields in a file."""
+        return {"piece": self.piece, "probability": round(self.probability, 6)}
+
 
 class FillMask(Job[str, list[list[Guess]]]):
     """The best pieces for each [MASK] of a text."""

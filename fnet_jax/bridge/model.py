@@ -5,18 +5,21 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Literal
 
+import jax
 import numpy as np
+from absl import logging
 
 from fnet_jax.bridge import jobs, task_jobs
 from fnet_jax.bridge.jobs import Answer, Item, Job, Parts
-from fnet_jax.bridge.read import Loaded, read
+from fnet_jax.bridge.loaded import Loaded
+from fnet_jax.bridge.read import read
 from fnet_jax.bridge.runner import Row, Runner, groups
 from fnet_jax.bridge.texts import Asked, Long, Reader, Tally, Text
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import Head
 from fnet_jax.data.span_features import Found
-from fnet_jax.data.tokenizer import load_tokenizer
+from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer
 from fnet_jax.train.predictions import Prediction
 
 DType = Literal["float32", "bfloat16"]
@@ -24,7 +27,11 @@ BATCH_SIZE = 32
 
 
 def load(
-    directory: str, step: int | None = None, dtype: DType | None = None, batch_size: int = BATCH_SIZE
+    directory: str,
+    step: int | None = None,
+    dtype: DType | None = None,
+    batch_size: int = BATCH_SIZE,
+    tokenizer: str | None = None,
 ) -> "Model":
     """Opens a trained model on all devices of this process.
 
@@ -34,11 +41,21 @@ def load(
         step: of a workdir's checkpoint; by default the best one where it keeps the best, or the newest.
         dtype: of the computation; by default as in training. Parameters stay float32.
         batch_size: texts that are worked off at a time.
+        tokenizer: SentencePiece model in place of the folder's own.
 
     Raises:
         UserError: if there is no model, or it is damaged.
     """
-    return Model(read(directory, step), dtype, batch_size)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity(logging.ERROR)  # Orbax warns that a folder is read only, which is meant so
+    try:
+        loaded = read(directory, step)
+    finally:
+        logging.set_verbosity(verbosity)
+    path = tokenizer or loaded.tokenizer_path
+    if path is None:
+        raise UserError(f"{directory} has no tokenizer; give its SentencePiece model as tokenizer")
+    return Model(loaded, load_tokenizer(path), dtype, batch_size)
 
 
 class Model:
@@ -59,8 +76,19 @@ class Model:
         parts: what jobs need, for `stream`.
     """
 
-    def __init__(self, loaded: Loaded, dtype: DType | None = None, batch_size: int = BATCH_SIZE):
-        """Moves the parameters to the devices; see `load`."""
+    def __init__(
+        self,
+        loaded: Loaded,
+        tokenizer: Tokenizer,
+        dtype: DType | None = None,
+        batch_size: int = BATCH_SIZE,
+        devices: Sequence[jax.Device] | None = None,
+    ):
+        """Moves the parameters to the devices; see `load`.
+
+        Raises:
+            UserError: if the tokenizer is not the model's.
+        """
         shape = loaded.config.model
         if dtype is not None:
             shape = dataclasses.replace(shape, dtype=dtype)
@@ -68,10 +96,14 @@ class Model:
         self.head: Head = loaded.head
         self.labels = _labels(self.config, self.head)
         self.tally = Tally()
-        tokenizer = load_tokenizer(loaded.tokenizer_path)
+        if tokenizer.vocab_size != shape.vocab_size:
+            raise UserError(
+                f"the tokenizer has {tokenizer.vocab_size} pieces, the model {shape.vocab_size}; give the "
+                "SentencePiece model that it was trained with"
+            )
         reader = Reader(tokenizer, shape.max_seq_length, self.config.data, self.tally)
         self.parts = Parts(self.head, shape, self.labels, reader)
-        self._runner = Runner(loaded.variables, batch_size)
+        self._runner = Runner(loaded.variables, batch_size, devices)
 
     def fill_mask(self, texts: str | Sequence[str], top_k: int = 5, long: Long = "cut") -> Any:
         """The best pieces for each [MASK].
@@ -161,6 +193,11 @@ class Model:
         for item, asked in waiting:
             assert isinstance(asked, UserError)
             yield item, asked
+
+    @property
+    def seconds_compiling(self) -> float:
+        """Time that compiling has taken so far."""
+        return self._runner.seconds_compiling
 
     def _ask(self, job: Job[Item, Answer], items: Any) -> Any:
         is_one = isinstance(items, str | tuple)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnet_jax.bridge.jobs import Fields, Job, Logits, Parts, apply
-from fnet_jax.bridge.runner import Function, Variables
+from fnet_jax.bridge.runner import Function, Row, Variables
 from fnet_jax.bridge.texts import Asked, Long
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import CLS_ID, PAD_ID, SEP_ID
@@ -111,7 +111,8 @@ class Choose(Job[Choices, Prediction]):
         if len(choices) < 2:
             return UserError(f"{len(choices)} choices; there must be 2 at least")
         made = self._reader.texts([(context, choice) for choice in choices], self._long)
-        rows, counts = [], []
+        rows: list[Row] = []
+        counts = []
         for asked in made:
             if isinstance(asked, UserError):
                 return asked

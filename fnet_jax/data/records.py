@@ -2,7 +2,7 @@
 
 | format | a record | its fields |
 |---|---|---|
-| tsv | a line, split at tabs and nothing else: quotes are text, as in GLUE's files | named by the first line |
+| tsv | a line, split at tabs and nothing else: quotes are text, as in GLUE | named by the first line |
 | csv | a row with quotes, which may hold line breaks | named by the first row |
 | jsonl | a line that is an object | its own names |
 | lines | a line of text | `text` |
@@ -14,7 +14,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, Literal, NamedTuple, cast
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from fnet_jax.core.errors import UserError
 
@@ -44,13 +44,13 @@ class Record(NamedTuple):
 
 
 def open_bytes(path: str) -> BinaryIO:
-    """Opens a file, or what a .gz holds.
+    """Opens a file.
 
     Raises:
         UserError: if it cannot be read.
     """
     try:
-        return cast(BinaryIO, gzip.open(path) if path.endswith(".gz") else open(path, "rb"))
+        return open(path, "rb")
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
 

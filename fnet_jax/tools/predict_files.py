@@ -1,20 +1,28 @@
-"""Answers of a model, written as they come, in constant memory: JSONL, or vectors in an .npz file."""
+"""Works off a file in constant memory: answers as JSONL or vectors in an .npz file, bad lines aside."""
 
+import collections
 import contextlib
+import dataclasses
+import gzip
 import json
 import os
 import shutil
 import sys
 import tempfile
+import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO, Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
+from tqdm import tqdm
 
-from fnet_jax.core.errors import UserError
-from fnet_jax.core.files import remove, whole_file
-from fnet_jax.data.records import Record
+from fnet_jax.bridge.model import Model
+from fnet_jax.core import signals
+from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.core.files import remove, temporary_name, whole_file
+from fnet_jax.data.records import Format, Record, open_bytes, read_records
+from fnet_jax.tools.predict_commands import Command, Fields, Options
 
 REJECTED_SUFFIX = ".rejected.jsonl"
 _SAID = 3  # rejected lines that are named on the screen
@@ -41,9 +49,7 @@ class JsonWriter:
 
     def write(self, record: Record, answer: Mapping[str, Any]) -> None:
         """See `Writer`."""
-        values = {name: _plain(value) for name, value in answer.items()}
-        row = {"line": record.line, **record.fields, **values}
-        self._file.write(json.dumps(row, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n")
+        self._file.write(to_json({"line": record.line, **record.fields, **answer}).encode() + b"\n")
 
     def finish(self) -> None:
         """See `Writer`."""
@@ -56,9 +62,8 @@ class VectorWriter:
         """Takes the file to write to, and what closes those that are needed until then."""
         folder = os.path.dirname(os.path.abspath(file.name))
         self._file = file
-        self._lines, self._vectors = (
-            stack.enter_context(tempfile.TemporaryFile(dir=folder)) for _ in range(2)
-        )
+        self._lines = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+        self._vectors = stack.enter_context(tempfile.TemporaryFile(dir=folder))
         self._count = 0
         self._shape: tuple[int, ...] = (0,)
 
@@ -144,9 +149,139 @@ def check_output(path: str, source: str, is_vector: bool) -> None:
             raise UserError(f"--output={path} would overwrite --input={source}; name another file")
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return (
-            [_plain(part) for part in value] if value.ndim > 1 else [float(f"{x:.{_DIGITS}g}") for x in value]
-        )
-    return value
+def to_json(row: Mapping[str, Any]) -> str:
+    """One line. Vectors are lists of numbers with as many digits as float32 has."""
+    return json.dumps(
+        {name: _plain(value) if isinstance(value, np.ndarray) else value for name, value in row.items()},
+        ensure_ascii=False,
+    )
+
+
+def _plain(vector: np.ndarray) -> list[Any]:
+    if vector.ndim > 1:
+        return [_plain(part) for part in vector]
+    return [float(f"{value:.{_DIGITS}g}") for value in vector]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where records come from.
+
+    Attributes:
+        path: of the file; "" for stdin.
+        form: its format.
+        columns: names of its columns, where it does not begin with them.
+    """
+
+    path: str
+    form: Format
+    columns: Sequence[str] | None = None
+
+    @contextlib.contextmanager
+    def records(self) -> Iterator[Iterator[Record]]:
+        """The records; a bar on a terminal shows how much of the file has been read."""
+        name = self.path or "stdin"
+        with contextlib.ExitStack() as stack:
+            raw = stack.enter_context(open_bytes(self.path)) if self.path else sys.stdin.buffer
+            is_packed = self.path.endswith(".gz")
+            file = cast(BinaryIO, stack.enter_context(gzip.open(raw))) if is_packed else raw
+            size = os.path.getsize(self.path) if self.path else None
+            bar = stack.enter_context(tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False))
+
+            def shown() -> Iterator[Record]:
+                for record in read_records(file, name, self.form, self.columns):
+                    yield record
+                    bar.update((raw.tell() if self.path else bar.n) - bar.n)
+
+            yield shown()
+
+
+def work_off(model: Model, command: Command, options: Options, source: Source, output: str) -> None:
+    """Answers all records of a file, in their order, and says how fast.
+
+    Args:
+        model: to be asked.
+        command: what to ask.
+        options: of the command.
+        source: of the records.
+        output: file for the answers, OUTPUT.rejected.jsonl for what is no good; "" for the screen.
+
+    Raises:
+        UserError: if no record is any good.
+        MachineError: if the answers cannot be written.
+    """
+    job = command.job(model.parts, options)
+    waiting: collections.deque[Record] = collections.deque()
+    start = time.perf_counter()
+
+    def items() -> Iterator[Any]:
+        for record in records:
+            try:
+                if record.fault:
+                    raise UserError(record.fault)
+                item = command.item(record.fields, options)
+            except UserError as error:
+                rejects.add(record, str(error))
+                continue
+            waiting.append(record)
+            yield item
+
+    answered = 0
+    with _cleared(output), source.records() as records, outputs(output) as (writer, rejects):
+        for _, answer in model.stream(job, items()):
+            record = waiting.popleft()
+            if isinstance(answer, UserError):
+                rejects.add(record, str(answer))
+            else:
+                writer.write(record, command.answer(answer))
+                answered += 1
+        if not answered:
+            first = f": {rejects.first}" if rejects.first else ""
+            raise UserError(f"{source.path or 'stdin'} has nothing to work on{first}")
+    _report(model, time.perf_counter() - start, options.long, rejects.count, output)
+
+
+def answer_here(model: Model, command: Command, options: Options, records: Sequence[Fields]) -> None:
+    """Prints a JSON object for each record.
+
+    Raises:
+        UserError: if one is no good.
+    """
+    job = command.job(model.parts, options)
+    items = [command.item(fields, options) for fields in records]
+    for fields, (_, answer) in zip(records, model.stream(job, items), strict=True):
+        if isinstance(answer, UserError):
+            raise answer
+        print(to_json({**fields, **command.answer(answer)}))
+
+
+@contextlib.contextmanager
+def _cleared(output: str) -> Iterator[None]:
+    """Leaves nothing half-written when a signal ends the block, and makes a sentence of a full disk."""
+
+    def stop(number: int) -> None:
+        for name in (output, output + REJECTED_SUFFIX) if output else ():
+            remove(temporary_name(name))
+        signals.leave(number, f"stopped; {output or 'the rest'} was not written")
+
+    try:
+        with signals.on_first(stop):
+            yield
+    except OSError as error:
+        raise MachineError(f"{output or 'stdout'} cannot be written ({error.strerror or error})") from error
+
+
+def _report(model: Model, seconds: float, long: str, rejected: int, output: str) -> None:
+    tally = model.tally
+    working = max(seconds - model.seconds_compiling, 1e-9)
+    lines = [
+        f"{tally.texts:,} texts in {seconds:.1f} s, {model.seconds_compiling:.1f} s of it compiling: "
+        f"{tally.texts / working:,.1f} texts/s, {tally.pieces / working:,.0f} tokens/s without padding"
+    ]
+    if tally.long:
+        done = {"cut": "cut", "stride": "read in windows", "refuse": "rejected"}[long]
+        lines.append(f"{tally.long:,} texts are longer than the model and were {done}")
+    if rejected:
+        where = f"; see {output}{REJECTED_SUFFIX}" if output else ""
+        lines.append(f"{rejected:,} lines were rejected{where}")
+    print("\n".join(lines), file=sys.stderr)

@@ -28,7 +28,7 @@ class Prediction(NamedTuple):
     scores: dict[str, float]
 
     def as_json(self) -> dict[str, Any]:
-        """The fields in a file: few digits, null for what is no finite number, `scores` where there are any."""
+        """The fields in a file: few digits, null for what is no finite number, no empty `scores`."""
         value = self.prediction if isinstance(self.prediction, str) else _number(self.prediction)
         scores = {name: _number(score) for name, score in self.scores.items()}
         return {"prediction": value, "scores": scores} if scores else {"prediction": value}
