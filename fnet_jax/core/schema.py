@@ -9,6 +9,9 @@ Task = Literal[
     "ag_news", "pydocs",
     "classify", "regress",
 ]  # fmt: skip
+Head = Literal[
+    "encoder", "pretrain", "masked_lm", "next_sentence", "sequence", "tokens", "choice", "span"
+]  # fmt: skip
 Mixer = Literal["fourier", "hartley", "dct", "hadamard", "linear", "random", "attention", "ff_only"]
 AttentionImpl = Literal["xla", "cudnn"]
 FourierImpl = Literal["auto", "fft", "dft", "folded", "split", "pallas"]

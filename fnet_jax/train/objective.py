@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from fnet_jax.core.batch import Batch, BatchSpec, labelled_spec, pretrain_spec
 from fnet_jax.core.config import Config
+from fnet_jax.core.schema import Head
 from fnet_jax.data.tasks import TASKS
-from fnet_jax.nn.heads import PretrainModel, SequenceModel
+from fnet_jax.nn.heads import make_model
 from fnet_jax.nn.losses import label_sums, mean, pretrain_loss, pretrain_normalizers, pretrain_sums
 from fnet_jax.train.metrics import Normalizers, Sums, Variables
 
@@ -54,6 +55,11 @@ class Objective(Protocol):
         ...
 
 
+def head_of(config: Config) -> Head:
+    """The head that the config's task puts on the encoder."""
+    return "pretrain" if config.task == "pretrain" else "sequence"
+
+
 def make_objective(config: Config) -> Objective:
     """The objective of the config's task; `vocab_size` and `num_outputs` are filled in."""
     return Pretraining(config) if config.task == "pretrain" else Labelled(config)
@@ -66,7 +72,7 @@ class Pretraining:
     losses: tuple[str, ...] = ("masked_lm_loss", "next_sentence_loss")
 
     def __init__(self, config: Config):
-        self.model = PretrainModel(config.model)
+        self.model = make_model(head_of(config), config.model)
         self.predictions = config.data.max_predictions_per_seq
         self._length = config.model.max_seq_length
 
@@ -114,7 +120,7 @@ class Labelled:
     def __init__(self, config: Config):
         self.regression = TASKS[config.task].regression
         self.losses = ("squared_error",) if self.regression else ("cross_entropy",)
-        self.model = SequenceModel(config.model)
+        self.model = make_model(head_of(config), config.model)
         self._length = config.model.max_seq_length
 
     def batch_spec(self, batch_size: int) -> BatchSpec:
