@@ -24,7 +24,8 @@ FLOORS = {
     "nn": {"core", "nn"},
     "data": {"core", "data"},
     "train": {"core", "nn", "data", "train"},
-    "tools": {"core", "nn", "data", "train", "tools"},
+    "bridge": {"core", "nn", "data", "train", "bridge"},
+    "tools": {"core", "nn", "data", "train", "bridge", "tools"},
 }
 SOURCES = sorted((REPOSITORY / "fnet_jax").rglob("*.py"))
 

@@ -1,8 +1,8 @@
 """Writes checkpoint files in the layout of the original, from the msgpack specification alone.
 
-An array is extension type 1, and holds the msgpack array [shape, name of the dtype, bytes]; a NumPy scalar is
-type 3, with the same inside. Arrays above `chunk` bytes are cut into pieces: {"__msgpack_chunked_array__": True,
-"shape": {"0": ...}, "chunks": {"0": piece, ...}}.
+An array is extension type 1, and holds the msgpack list [shape, name of the dtype, bytes]; a NumPy scalar is
+type 3, with the same inside. An array above `chunk` bytes is cut up into a map of its pieces,
+{"__msgpack_chunked_array__": True, "shape": {"0": ...}, "chunks": {"0": piece, ...}}.
 """
 
 import struct
@@ -57,7 +57,9 @@ def _pack(value, chunk):
     elif isinstance(value, np.generic):
         yield from _extension(3, np.asarray(value), chunk)
     elif value.nbytes > chunk:
-        pieces = np.split(value.reshape(-1), range(chunk // value.itemsize, value.size, chunk // value.itemsize))
+        pieces = np.split(
+            value.reshape(-1), range(chunk // value.itemsize, value.size, chunk // value.itemsize)
+        )
         numbered = [{str(i): item for i, item in enumerate(items)} for items in (value.shape, pieces)]
         whole = {"__msgpack_chunked_array__": True, "shape": numbered[0], "chunks": numbered[1]}
         yield from _pack(whole, chunk)
