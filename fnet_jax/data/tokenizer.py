@@ -58,8 +58,8 @@ class Tokenizer:
         A piece with "▁" stands for the space too. Where normalisation makes several characters of one, their
         pieces share it, or one of them has it and the others none.
         """
-        pieces = self._processor.encode(text, out_type="immutable_proto").pieces
-        return [piece.id for piece in pieces], [(piece.begin, piece.end) for piece in pieces]
+        found = self._processor.encode(text, out_type="offset_mapping")
+        return found["ids"], found["offsets"]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of the pieces; special ones vanish, except those that are plain text to SentencePiece."""
