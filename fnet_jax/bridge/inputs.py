@@ -26,8 +26,8 @@ def input_spec(
         choices: K, of the head that chooses.
 
     Returns:
-        `input_ids` and `type_ids` [B, L], for "choice" [B, K, L]; for "pretrain" and "masked_lm"
-        `masked_lm_positions` [B, P].
+        `input_ids` and `type_ids` [B, L], or [B, K, L] for "choice"; `masked_lm_positions` [B, P] for
+        "pretrain" and "masked_lm".
     """
     shape = (batch, choices, length) if head == "choice" else (batch, length)
     shapes = {"input_ids": shape, "type_ids": shape}
