@@ -9,7 +9,7 @@ import numpy as np
 from fnet_jax.core.batch import choice_spec
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.features import ExampleBatches, features
+from fnet_jax.data.features import ExampleBatches, Pair, features
 from fnet_jax.data.own_files import complete, paths_of
 from fnet_jax.data.splits import LabelledData, Split
 from fnet_jax.data.tables import Table, read_table
@@ -83,14 +83,22 @@ class ChoiceBatches(ExampleBatches):
         self._max_seq_length = max_seq_length
 
     def _fill(self, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
-        contexts = self._tokenizer.encode_batch([self._split.contexts[number] for number in numbers])
-        for row, (context, number) in enumerate(zip(contexts, numbers, strict=True)):
-            for k, choice in enumerate(self._tokenizer.encode_batch(self._split.choices[number])):
+        for row, pairs in enumerate(encode_choices(self._split, numbers, self._tokenizer)):
+            for k, pair in enumerate(pairs):
                 rows["input_ids"][row, k], rows["type_ids"][row, k] = features(
-                    context, choice, self._max_seq_length, self._truncation
+                    *pair, self._max_seq_length, self._truncation
                 )
         if self._split.labels is not None:
             rows["labels"][:] = self._split.labels[numbers]
+
+
+def encode_choices(split: ChoiceSplit, numbers: np.ndarray, tokenizer: Tokenizer) -> list[list[Pair]]:
+    """The pieces of some examples: for each its context with each of its choices."""
+    contexts = tokenizer.encode_batch([split.contexts[number] for number in numbers])
+    return [
+        [(context, choice) for choice in tokenizer.encode_batch(split.choices[number])]
+        for context, number in zip(contexts, numbers, strict=True)
+    ]
 
 
 def read_choices(task: Task, data: DataConfig) -> LabelledData[ChoiceSplit]:

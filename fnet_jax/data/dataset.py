@@ -20,7 +20,6 @@ from fnet_jax.core.files import whole_file
 from fnet_jax.data.segments import token_dtype
 
 INFO_FILE = "dataset.json"
-TOKENIZER_FILE = "tokenizer.model"
 TOKEN_COUNTS_FILE = "token_counts.npy"
 SPLITS = ("train", "heldout")
 FORMAT_VERSION = 1

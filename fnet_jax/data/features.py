@@ -15,6 +15,8 @@ from fnet_jax.data.tokenizer import Tokenizer
 
 Truncation = Literal["longest_first", "tail"]
 
+Pair = tuple[Sequence[int], Sequence[int] | None]  # pieces of the first and the second text
+
 _SAMPLE = 1000  # examples
 
 
@@ -168,9 +170,7 @@ class LabelledBatches(ExampleBatches):
             rows["labels"][:] = self._split.labels[numbers]
 
 
-def encode(
-    split: LabelledSplit, numbers: np.ndarray, tokenizer: Tokenizer, swap_texts: bool
-) -> list[tuple[list[int], list[int] | None]]:
+def encode(split: LabelledSplit, numbers: np.ndarray, tokenizer: Tokenizer, swap_texts: bool) -> list[Pair]:
     """The pieces of some examples of a split, first and second text."""
     if not len(numbers):
         return []
@@ -181,8 +181,11 @@ def encode(
     return list(zip(ids_b, ids_a, strict=True)) if swap_texts else list(zip(ids_a, ids_b, strict=True))
 
 
-def truncated_share(split: LabelledSplit, tokenizer: Tokenizer, max_seq_length: int) -> float:
-    """Share of the examples that are cut at L = `max_seq_length`, of up to 1000 from all over the split."""
-    step = -(-len(split) // _SAMPLE)
-    sample = encode(split, np.arange(0, len(split), step), tokenizer, swap_texts=False)
-    return float(np.mean([full_length(*pieces) > max_seq_length for pieces in sample])) if sample else 0.0
+def spread(count: int) -> np.ndarray:
+    """The numbers of up to 1000 of so many examples, from all over them."""
+    return np.arange(0, count, -(-count // _SAMPLE) or 1)
+
+
+def truncated_share(pairs: Sequence[Pair], max_seq_length: int) -> float:
+    """Share of examples, first and second text as pieces, that are cut at L = `max_seq_length`."""
+    return float(np.mean([full_length(*pair) > max_seq_length for pair in pairs])) if pairs else 0.0

@@ -15,6 +15,7 @@ from fnet_jax.data.tables import read_text
 from fnet_jax.data.tasks import Task
 
 SUFFIXES = (".json",)
+_SHOWN = 40  # characters, in messages
 
 
 class Answer(NamedTuple):
@@ -117,12 +118,13 @@ def _answers(path: str, place: str, question: Any, context: str) -> list[Answer]
     for answer in _list(path, place, question, "answers"):
         text = _text(path, place, answer, "text")
         start = answer.get("answer_start")
-        if type(start) is not int or start < 0 or context[start : start + len(text)] != text:
+        if type(start) is not int or start < 0:
+            raise UserError(f"{path}: {place}: answer_start={start!r} is no number of a character")
+        stands_there = context[start : start + len(text)]
+        if stands_there != text:
             raise UserError(
-                f"{path}: {place}: answer {text[:40]!r} does not stand at character {start} (answer_start) of its "
-                f"context, where it says {context[start : start + len(text)][:40]!r}"
-                if type(start) is int and start >= 0
-                else f"{path}: {place}: answer_start={start!r} is no number of a character"
+                f"{path}: {place}: answer {text[:_SHOWN]!r} does not stand at character {start} "
+                f"(answer_start) of its context, but {stands_there[:_SHOWN]!r}"
             )
         found.append(Answer(text, start))
     return found
@@ -143,7 +145,7 @@ def _field(path: str, place: str, value: Any, field: str, kind: type, name: str)
     found = value.get(field) if isinstance(value, dict) else None
     if not isinstance(found, kind):
         raise UserError(
-            f"{path}: {place} has no {name} {field!r}; SQuAD's layout is data / paragraphs / context, qas / id, "
-            "question, answers / text, answer_start"
+            f"{path}: {place} has no {name} {field!r}; SQuAD's layout is data / paragraphs / context, qas / "
+            "id, question, answers / text, answer_start"
         )
     return found

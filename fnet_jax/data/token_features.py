@@ -36,10 +36,10 @@ class WordWindow(NamedTuple):
 def word_windows(
     sentences: Sequence[Sequence[str]], tokenizer: Tokenizer, max_seq_length: int
 ) -> list[WordWindow]:
-    """Cuts sentences between words where they are longer than L = `max_seq_length`; every word is in one window.
+    """Cuts sentences longer than L = `max_seq_length` between words, so that every word is in one window.
 
-    Each word is tokenised by itself, as if after a space. One that leaves no piece is <unk>; one that alone is
-    too long loses its end.
+    Each word is tokenised by itself, as if after a space. One that leaves no piece is <unk>; one that alone
+    is too long loses its end.
     """
     windows = []
     for number, words in enumerate(sentences):
@@ -61,7 +61,7 @@ def _windows(number: int, encoded: Sequence[list[int]], room: int) -> Iterator[W
 
 
 class TokenBatches(ExampleBatches):
-    """Windows of sentences; fields as in `core.batch.tokens_spec`. The first piece of a word has its label."""
+    """Windows of sentences; fields as in `core.batch.tokens_spec`."""
 
     def __init__(
         self, split: TaggedSplit, windows: Sequence[WordWindow], *, max_seq_length: int, **options: Any

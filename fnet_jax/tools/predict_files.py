@@ -58,12 +58,9 @@ class JsonWriter:
 class VectorWriter:
     """Arrays `lines` i64[N], the numbers of the lines, and `vectors` f32[N, D] or [N, L, D]."""
 
-    def __init__(self, file: BinaryIO, stack: contextlib.ExitStack):
-        """Takes the file to write to, and what closes those that are needed until then."""
-        folder = os.path.dirname(os.path.abspath(file.name))
-        self._file = file
-        self._lines = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-        self._vectors = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+    def __init__(self, file: BinaryIO, lines: BinaryIO, vectors: BinaryIO):
+        """Takes the file to write to, and two to keep the values until their number is known."""
+        self._file, self._lines, self._vectors = file, lines, vectors
         self._count = 0
         self._shape: tuple[int, ...] = (0,)
 
@@ -122,7 +119,12 @@ def outputs(path: str) -> Iterator[tuple[Writer, Rejects]]:
     rejected = path + REJECTED_SUFFIX
     with contextlib.ExitStack() as stack:
         file, rejected_file = (stack.enter_context(whole_file(name)) for name in (path, rejected))
-        writer: Writer = VectorWriter(file, stack) if path.endswith(".npz") else JsonWriter(file)
+        writer: Writer = JsonWriter(file)
+        if path.endswith(".npz"):
+            folder = os.path.dirname(os.path.abspath(path))
+            lines = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            vectors = stack.enter_context(tempfile.TemporaryFile(dir=folder))
+            writer = VectorWriter(file, cast(BinaryIO, lines), cast(BinaryIO, vectors))
         rejects = Rejects(rejected_file)
         yield writer, rejects
         writer.finish()

@@ -1,6 +1,6 @@
 """What the step and the evaluation need to know of a task: its model, its sums, its loss."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol, cast
 
 import flax.linen as nn
@@ -50,8 +50,6 @@ class Objective(Protocol):
     predictions: int
     sequences: int
 
-    def __init__(self, config: Config) -> None: ...
-
     def batch_spec(self, batch_size: int) -> BatchSpec:
         """Shapes and dtypes of a batch of `batch_size` examples."""
         ...
@@ -82,7 +80,7 @@ def head_of(config: Config) -> Head:
 
 def make_objective(config: Config) -> Objective:
     """The objective of the config's task; `vocab_size` and `num_outputs` are filled in."""
-    kinds: dict[Head, type[Objective]] = {
+    kinds: dict[Head, Callable[[Config], Objective]] = {
         "pretrain": Pretraining,
         "masked_lm": MaskedLM,
         "next_sentence": Labelled,

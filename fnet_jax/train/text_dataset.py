@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fnet_jax.data.choices import ChoiceBatches
-from fnet_jax.data.features import LabelledBatches, truncated_share
+from fnet_jax.data.choices import ChoiceBatches, ChoiceSplit, encode_choices
+from fnet_jax.data.features import LabelledBatches, Pair, encode, spread, truncated_share
 from fnet_jax.data.pipeline import Batches
 from fnet_jax.train import predictions
 from fnet_jax.train.confusion import draw_confusion
@@ -45,11 +45,15 @@ class TextDataset(LabelledDataset):
         draw_confusion(picture, self.labels, examples.labels, predictions_of(self.task, logits_NC), title)
         return [f"predictions: {path}", f"picture:     {picture}"]
 
+    def encode(self, split: Any, rows: np.ndarray) -> list[Pair]:
+        """The pieces of some examples, first and second text."""
+        return encode(split, rows, self.tokenizer, swap_texts=False)
+
     def remarks_on_length(self) -> list[str]:
-        """A remark if some training examples are longer than the model."""
+        """A remark if some training examples are longer than the model, by those of a sample."""
         length = self.config.model.max_seq_length
         train = self.data.splits.get("train")
-        share = truncated_share(train, self.tokenizer, length) if train else 0.0
+        share = truncated_share(self.encode(train, spread(len(train))), length) if train else 0.0
         if not share:
             return []
         how = self.config.data.truncation
@@ -64,3 +68,7 @@ class ChoiceDataset(TextDataset):
     def make_batches(self, split: str, **options: Any) -> Batches:
         """See `ChoiceBatches`."""
         return ChoiceBatches(self.data.split(split), self.tokenizer, self.config.data, **options)
+
+    def encode(self, split: ChoiceSplit, rows: np.ndarray) -> list[Pair]:
+        """The pieces of some contexts with each of their choices."""
+        return [pair for pairs in encode_choices(split, rows, self.tokenizer) for pair in pairs]
