@@ -210,7 +210,7 @@ class Model:
 
 
 def _stacked(answers: np.ndarray | list[np.ndarray]) -> np.ndarray:
-    return np.stack(answers) if isinstance(answers, list) else answers
+    return np.array(answers) if isinstance(answers, list) else answers
 
 
 def _labels(config: Config, head: Head) -> tuple[str, ...]:

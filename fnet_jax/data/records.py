@@ -14,7 +14,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
 from fnet_jax.core.errors import UserError
 
@@ -138,7 +138,7 @@ def _text(raw: bytes) -> str:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        found = json.loads(text)
+        found = json.loads(text, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise _Fault(f"no JSON ({error.msg} at column {error.colno})") from error
     except (RecursionError, ValueError) as error:  # brackets too deep, numbers too long
@@ -146,6 +146,11 @@ def _object(text: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise _Fault(f"{text[:40]!r} is no JSON object with named fields")
     return found
+
+
+def _no_number(name: str) -> NoReturn:
+    """NaN and Infinity, which Python would take, are not JSON."""
+    raise ValueError(f"{name} is no number")
 
 
 def _table(rows: Iterator[_Row], path: str, header: Sequence[str] | None) -> Iterator[Record]:

@@ -49,7 +49,9 @@ class JsonWriter:
 
     def write(self, record: Record, answer: Mapping[str, Any]) -> None:
         """See `Writer`."""
-        self._file.write(to_json({"line": record.line, **record.fields, **answer}).encode() + b"\n")
+        row = to_json({"line": record.line, **record.fields, **answer})
+        # Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes an escape of JSON again.
+        self._file.write(row.encode(errors="backslashreplace") + b"\n")
 
     def finish(self) -> None:
         """See `Writer`."""
@@ -282,8 +284,8 @@ def _report(model: Model, seconds: float, long: str, rejected: int, output: str)
     ]
     if tally.long:
         done = {"cut": "cut", "stride": "read in windows", "refuse": "rejected"}[long]
-        lines.append(f"{tally.long:,} texts are longer than the model and were {done}")
+        lines.append(f"texts longer than the model, {done}: {tally.long:,}")
     if rejected:
         where = f"; see {output}{REJECTED_SUFFIX}" if output else ""
-        lines.append(f"{rejected:,} lines were rejected{where}")
+        lines.append(f"rejected lines: {rejected:,}{where}")
     print("\n".join(lines), file=sys.stderr)
