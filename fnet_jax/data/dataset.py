@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data.segments import token_dtype
 
 INFO_FILE = "dataset.json"
