@@ -118,9 +118,7 @@ def _source_files(library: str) -> tuple[Path, ...]:
 
 _ROLE = re.compile(r":[\w:+-]+:`~?([^`]*?)(?:\s*<[^`>]*>)?`")
 _QUOTED = re.compile(r"``?([^`]+)``?_{0,2}")
-_MARKUP = re.compile(
-    rf"{_ROLE.pattern.replace('([^`]*?)', '(?P<role_text>[^`]*?)')}|``?(?P<quoted>[^`]+)``?_{{0,2}}"
-)
+_MARKUP = re.compile(rf"{_ROLE.pattern}|{_QUOTED.pattern}")
 _FIELD = re.compile(r":(?:param|arg|type|returns?|rtype|raises?|keyword)\b[^:]*:\s*")
 _PARAMETER = re.compile(
     r"^\*{0,2}[\w.*]+(?:, ?\*{0,2}[\w.*]+)*(?: :(?: |$)|:$)"
@@ -155,7 +153,7 @@ def literals(marked: str) -> Iterator[tuple[str, bool]]:
     end = 0
     for match in _MARKUP.finditer(marked):
         yield marked[end : match.start()], False
-        yield match["role_text"] or match["quoted"] or "", True
+        yield match[1] or match[2] or "", True
         end = match.end()
     yield marked[end:], False
 

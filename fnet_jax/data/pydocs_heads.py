@@ -1,4 +1,4 @@
-"""Embedded data for the tasks `tag`, `choose` and `answer`: what docstrings say of themselves, in their markup.
+"""Embedded data for the tasks `tag`, `choose` and `answer`: what docstrings say, and how they mark it.
 
 | task | from the docstrings of the installed libraries |
 |---|---|
@@ -79,17 +79,17 @@ def read_next_sentences(task: Task, data: DataConfig) -> LabelledData[ChoiceSpli
     labels: list[int] = []
     for library in pydocs.LIBRARIES:
         pairs = list(dict(_neighbours(library)).items())
-        if len(pairs) < NUM_CHOICES:
-            continue
         for number, (first, second) in enumerate(pairs):
-            # Those at fixed distances in a random order: all different, and each wrong as often as right.
-            place = np.arange(number, number + NUM_CHOICES) % len(pairs)
-            texts = [pairs[other][1] for other in permute(place, len(pairs), _SEED)]
-            label = document_hash(first) % NUM_CHOICES
-            texts[label] = second
+            # Neighbours in a random order, so that each is wrong about as often as it is right.
+            places = np.arange(number, number + 2 * NUM_CHOICES) % len(pairs)
+            others = dict.fromkeys(pairs[other][1] for other in permute(places, len(pairs), _SEED))
+            texts = [text for text in others if text != second][: NUM_CHOICES - 1]
+            if len(texts) < NUM_CHOICES - 1:
+                continue
+            labels.append(document_hash(first) % NUM_CHOICES)
+            texts.insert(labels[-1], second)
             contexts.append(first)
             choices.append(texts)
-            labels.append(label)
     names = tuple(str(number) for number in range(NUM_CHOICES))
     ids = list(range(len(contexts)))
     split = ChoiceSplit("train", contexts, choices, np.array(labels, np.int32), ids, SOURCE)

@@ -99,7 +99,7 @@ def broken(**changes):
         (broken(answers=[{"text": "London", "answer_start": -1}]), "answer_start=-1 is no number of"),
         (broken(answers={"text": "London"}), "question 'q1' has no list 'answers'"),
         (squad(("q1", ["London"]), ("q1", ["Italy"])), "two questions have the id 'q1'"),
-        (squad(("q1", ["London"]), ("q2", None)), "question 'q2' has no 'answers', and others have"),
+        (squad(("q1", ["London"]), ("q2", None)), "question 'q2' has no field 'answers', and others have"),
         (squad(("q1", None)), "train.json has no answers to train on"),
         (squad(("q1", ["London"])), "too few to hold out"),
     ],
