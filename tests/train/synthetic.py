@@ -99,16 +99,17 @@ class Trainer:
 
     def train(self, batch: dict[str, np.ndarray], steps: int = 1) -> dict[str, float]:
         """Takes steps on the same batch; returns the means of the last one."""
-        step = self._compile(batch)
+        step = self.compiled(batch)
         for _ in range(steps):
             self.state, sums = step(self.state, self.put(batch))
         return {name: float(total) / float(weight) for name, (total, weight) in sums.items()}
 
     def hlo(self, batch: dict[str, np.ndarray]) -> str:
         """The compiled step as text."""
-        return self._compile(batch).as_text()
+        return self.compiled(batch).as_text()
 
-    def _compile(self, batch: dict[str, np.ndarray]) -> jax.stages.Compiled:
+    def compiled(self, batch: dict[str, np.ndarray]) -> jax.stages.Compiled:
+        """The step for batches of this size."""
         size = len(batch["input_ids"])
         if size not in self._compiled:
             with jax.set_mesh(self.mesh):
