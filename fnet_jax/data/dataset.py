@@ -17,7 +17,6 @@ import numpy as np
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import whole_file
-from fnet_jax.core.workdir import TOKENIZER_FILE as TOKENIZER_FILE
 from fnet_jax.data.segments import token_dtype
 
 INFO_FILE = "dataset.json"

@@ -1,5 +1,7 @@
 """Files of records, one after the other in constant memory; a bad one is reported, and reading goes on.
 
+For data to train on, of which nothing may be missing, see `data/tables.py`.
+
 | format | a record | its fields |
 |---|---|---|
 | tsv | a line, split at tabs and nothing else: quotes are text, as in GLUE | named by the first line |
@@ -76,7 +78,7 @@ def read_records(
     for number, raw in lines:
         try:
             text = _text(raw)
-            yield Record(number, {"text": text} if form == "lines" else _object(text))
+            yield Record(number, {"text": text} if form == "lines" else json_object(text))
         except _Fault as fault:
             yield Record(number, {}, str(fault), raw)
 
@@ -98,8 +100,8 @@ def scalar(name: str, value: Any) -> str:
     return json.dumps(value)
 
 
-class _Fault(Exception):
-    """What is wrong with a record."""
+class _Fault(UserError):
+    """What is wrong with a record; other errors are of the whole file."""
 
 
 def _lines(file: BinaryIO, path: str) -> Iterator[_Line]:
@@ -136,7 +138,12 @@ def _text(raw: bytes) -> str:
     return text
 
 
-def _object(text: str) -> dict[str, Any]:
+def json_object(text: str) -> dict[str, Any]:
+    """The object of a line.
+
+    Raises:
+        UserError: if it is none.
+    """
     try:
         found = json.loads(text, parse_constant=_no_number)
     except json.JSONDecodeError as error:

@@ -236,10 +236,13 @@ def is_activation_gather(
     Args:
         collective: any.
         activation: bytes of one device's part of [B, L, D].
-        expected: shapes that may be gathered, in order of size and without dimensions of 1.
+        expected: shapes that may be gathered, in order of size and without dimensions of 1. What the
+            compiler gathers unasked, to end a sum over slices, may have another shape of as many numbers.
     """
+    sizes = {math.prod(dims) for dims in expected} if not collective.origin else ()
     return collective.kind == "all-gather" and any(
-        shape.num_bytes >= activation and _squeezed(shape.dims) not in expected for shape in collective.shapes
+        shape.num_bytes >= activation and _squeezed(shape.dims) not in expected and shape.size not in sizes
+        for shape in collective.shapes
     )
 
 

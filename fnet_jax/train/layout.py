@@ -16,7 +16,7 @@ def bytes_per_device(tree: Any) -> int:
 
 
 def describe_layout(state: TrainState) -> list[str]:
-    """One line per parameter: path, shape, the mesh axis of each dimension, its size on one device.
+    """A headline, then for each parameter: path, shape, mesh axis of each dimension, size on one device.
 
     The optimizer's moments lie as their parameters do.
 
@@ -34,10 +34,11 @@ def describe_layout(state: TrainState) -> list[str]:
         for path, leaf in leaves
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    return [
-        f"{path:{widths[0]}}  {shape:>{widths[1]}}  {axes:{widths[2]}}  {size:>{widths[3]}}"
+    lines = (
+        f"  {path:{widths[0]}}  {shape:>{widths[1]}}  {axes:{widths[2]}}  {size:>{widths[3]}}"
         for path, shape, axes, size in rows
-    ]
+    )
+    return ["parameters, and the mesh axis of each dimension", *lines]
 
 
 def describe_memory(state: TrainState, step: jax.stages.Compiled) -> str:

@@ -19,6 +19,7 @@ from fnet_jax.core import cli, hosts, lock, signals
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import MachineError
+from fnet_jax.core.mesh import describe_mesh
 from fnet_jax.nn.encoder import describe_layers
 from fnet_jax.nn.heads import param_count
 from fnet_jax.train import compile_cache, example_ids, perf
@@ -188,13 +189,13 @@ class _Loop:
         model, parameters = self._config.model, param_count(self._state.params)
         self._progress.say(
             f"{parameters:,} parameters, {describe_layers(model, jax.devices()[0].platform)}, "
-            f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), "
+            f"{jax.devices()[0].device_kind} ({describe_mesh(self._run.mesh.shape)}), "
             f"batch {self._config.train.train_batch_size} x {model.max_seq_length} tokens; "
             "compiling the step ..."
         )
         if jax.device_count() > 1:
             for line in describe_layout(self._state):
-                self._progress.say(f"  {line}")
+                self._progress.say(line)
         structs = jax.tree.map(_struct, self._state)
         lowered = lambda: self._run.train_step().lower(structs, self._run.batch_structs())  # noqa: E731
         compiled, seconds = self._compiled(lowered)

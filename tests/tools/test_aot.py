@@ -250,17 +250,19 @@ def test_a_gathered_activation_is_found():
 
 
 @pytest.mark.parametrize(
-    ("kind", "dims", "found"),
+    ("kind", "dims", "origin", "found"),
     [
-        ("all-gather", (4, 8, 12), True),
-        ("all-gather", (4, 8, 11), False),  # smaller
-        ("all-reduce", (4, 8, 12), False),
-        ("all-gather", (20, 24), False),  # a parameter
-        ("all-gather", (1, 24, 20), False),  # a layer of one, transposed
+        ("all-gather", (4, 8, 12), "", True),
+        ("all-gather", (4, 8, 11), "", False),  # smaller
+        ("all-reduce", (4, 8, 12), "", False),
+        ("all-gather", (20, 24), "model", False),  # a parameter
+        ("all-gather", (1, 24, 20), "model", False),  # a layer of one, transposed
+        ("all-gather", (2, 10, 24), "", False),  # one in pieces: the end of a sum over slices
+        ("all-gather", (2, 10, 24), "model", True),
     ],
 )
-def test_what_is_an_activation_sized_gather(kind, dims, found):
-    collective = Collective(kind, (Shape("f32", dims),), 1, False, 0, "")
+def test_what_is_an_activation_sized_gather(kind, dims, origin, found):
+    collective = Collective(kind, (Shape("f32", dims),), 1, False, 0, origin)
     assert is_activation_gather(collective, 4 * 8 * 12 * 4, {(20, 24)}) == found
 
 

@@ -103,7 +103,7 @@ def test_golden_file_has_every_case():
     assert set(json.loads(GOLDEN.read_text())) == {golden_key(*case) for case in GOLDEN_CASES}
 
 
-if __name__ == "__main__":  # write the golden file anew: python -m tests.train.test_meshes
+if __name__ == "__main__":  # write the golden file anew, on 8 devices
     found = {}
     for name, mesh in GOLDEN_CASES:
         trainer, batch = make(name, 8, **dict(zip(AXES, mesh, strict=True)))
