@@ -11,6 +11,7 @@ from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 
 CONFIG_FILE = "config.json"
+TOKENIZER_FILE = "tokenizer.model"
 CHECKPOINT_DIR = "checkpoints"
 DAMAGED_DIR = "damaged"
 
@@ -88,9 +89,9 @@ def set_aside(checkpoint: str) -> str:
 
 
 def adopt_model(config: Config, overrides: Collection[str], workdir: str | None) -> Config:
-    """Gives a labelled task the model shape of the run that it goes on from.
+    """Gives a task other than pretrain the model shape of the run that it goes on from.
 
-    That is the run in `workdir` itself if there is one, otherwise the one that `init_from` names. Keys
+    Masked LM and next sentence alone, whose data are prepared, get its tokenizer too. That is the run in `workdir` itself if there is one, otherwise the one that `init_from` names. Keys
     set by hand stay; if they do not fit the checkpoint, restoring it says so. A run in `workdir` of the
     same task also tells where the data are, if the config does not.
 
@@ -115,6 +116,10 @@ def adopt_model(config: Config, overrides: Collection[str], workdir: str | None)
             )
     if source is None:
         return config
+    if config.is_pretraining and config.init_from and not config.data.tokenizer:
+        tokenizer = os.path.join(workdir_of(config.init_from), TOKENIZER_FILE)
+        if os.path.exists(tokenizer):
+            config = dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=tokenizer))
     taken = {key: getattr(source.model, key) for key in MODEL_SHAPE if f"model.{key}" not in overrides}
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **taken))
     config_lib.check(config)

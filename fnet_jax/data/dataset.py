@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data.segments import token_dtype
 
 INFO_FILE = "dataset.json"
-TOKENIZER_FILE = "tokenizer.model"
 TOKEN_COUNTS_FILE = "token_counts.npy"
 SPLITS = ("train", "heldout")
 FORMAT_VERSION = 1

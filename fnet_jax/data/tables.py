@@ -45,6 +45,7 @@ def read_table(
     *,
     header: Sequence[str] | None = None,
     skip_short_rows: bool = False,
+    lists: Sequence[str] = (),
 ) -> Table:
     """Reads some columns of a file.
 
@@ -57,6 +58,7 @@ def read_table(
         optional: names of columns that may be absent.
         header: names of all columns, where the file does not begin with them; not for JSONL.
         skip_short_rows: leave out and count rows with too few fields; otherwise they are an error.
+        lists: of the required names, those whose values are lists of texts, given as JSON; only in JSONL.
 
     Raises:
         UserError: naming the file, and the line where there is one.
@@ -64,9 +66,11 @@ def read_table(
     suffix = table_suffix(path)
     if not suffix:
         raise UserError(f"{path} is no table that can be read; valid suffixes: {', '.join(SUFFIXES)}, or .gz")
-    text = _read_text(path)
+    text = read_text(path)
     if suffix == ".jsonl":
-        return _objects(path, text, required, optional)
+        return _objects(path, text, required, optional, lists)
+    if lists:
+        raise UserError(f"{path}: a list of texts ({', '.join(lists)}) stands only in .jsonl; name columns")
     rows = _csv_rows(path, text) if suffix == ".csv" else _tsv_rows(text)
     return _fields(path, rows, required, optional, header, skip_short_rows)
 
@@ -77,7 +81,12 @@ def table_suffix(path: str) -> str:
     return suffix if suffix in SUFFIXES else ""
 
 
-def _read_text(path: str) -> str:
+def read_text(path: str) -> str:
+    """The text of a file, of one that is packed if its name ends with .gz; without a byte order mark.
+
+    Raises:
+        UserError: if it cannot be read, or is not UTF-8, naming the line.
+    """
     try:
         with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
             content = file.read()
@@ -149,7 +158,9 @@ def _fields(
     return Table(path, dict(zip(wanted, columns, strict=True)), lines, skipped)
 
 
-def _objects(path: str, text: str, required: Sequence[str], optional: Sequence[str]) -> Table:
+def _objects(
+    path: str, text: str, required: Sequence[str], optional: Sequence[str], lists: Sequence[str]
+) -> Table:
     columns: dict[str, list[str]] = {}
     lines: list[int] = []
     for line, content in enumerate(text.split("\n"), start=1):
@@ -164,7 +175,8 @@ def _objects(path: str, text: str, required: Sequence[str], optional: Sequence[s
             if name in record and name not in columns:
                 raise UserError(f"{path}:{line}: field {name!r} is new here; the rows before have none")
         for name, column in columns.items():
-            column.append(_scalar(path, line, name, record[name]))
+            make = _texts if name in lists else _scalar
+            column.append(make(path, line, name, record[name]))
         lines.append(line)
     return Table(path, columns, lines)
 
@@ -191,3 +203,9 @@ def _scalar(path: str, line: int, name: str, value: Any) -> str:
     if not isinstance(value, int | float):  # a bool is an int
         raise UserError(f"{path}:{line}: field {name!r} is {json.dumps(value)[:40]}, not text or a number")
     return json.dumps(value)
+
+
+def _texts(path: str, line: int, name: str, value: Any) -> str:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise UserError(f"{path}:{line}: field {name!r} is {json.dumps(value)[:40]}, not a list of texts")
+    return json.dumps([_scalar(path, line, name, text) for text in value])

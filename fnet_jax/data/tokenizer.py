@@ -69,6 +69,15 @@ class Tokenizer:
         """`encode` of several texts."""
         return self._processor.encode(list(texts), num_threads=num_threads)
 
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of the pieces of `text`, and the characters [begin, end) of `text` that each stands for.
+
+        A piece with "▁" stands for the space too. Where normalisation makes several characters of one, their
+        pieces share it, or one of them has it and the others none.
+        """
+        found = self._processor.encode(text, out_type="offset_mapping")
+        return found["ids"], found["offsets"]
+
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of the pieces; special ones vanish, except those that are plain text to SentencePiece."""
         return self._processor.decode([int(i) for i in ids])

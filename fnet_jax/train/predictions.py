@@ -9,19 +9,21 @@ import numpy as np
 import scipy.special
 
 from fnet_jax.core.errors import UserError
+from fnet_jax.data.choices import ChoiceSplit
 from fnet_jax.data.dataset import write_atomically
 from fnet_jax.data.splits import LabelledSplit
 
 _DIGITS = 6
 
 
-def write(path: str, split: LabelledSplit, names: Sequence[str], logits_NC: np.ndarray) -> None:
+def write(path: str, split: LabelledSplit | ChoiceSplit, names: Sequence[str], logits_NC: np.ndarray) -> None:
     """Writes one JSON object per example.
 
     | field | what |
     |---|---|
     | `index` | the benchmark's number of the example, else that of its row |
     | `text`, `text_b` | the second one for pairs alone |
+    | `choices` | the texts to choose from, of multiple choice |
     | `label` | name of the class, or number; null where the split has none |
     | `prediction` | the same of the model; null where its number is not finite |
     | `scores` | probability of each class by name; not for regression |
@@ -43,10 +45,7 @@ def write(path: str, split: LabelledSplit, names: Sequence[str], logits_NC: np.n
     rows = _classes(names, logits_NC) if names else _numbers(logits_NC)
     lines = []
     for row, predicted in enumerate(rows):
-        example: dict[str, Any] = {"index": split.ids[row], "text": split.texts[row]}
-        if split.texts_b is not None:
-            example["text_b"] = split.texts_b[row]
-        example["label"] = _label(split, names, row)
+        example = {"index": split.ids[row], **split.shown(row), "label": _label(split, names, row)}
         lines.append(json.dumps({**example, **predicted}, ensure_ascii=False, allow_nan=False) + "\n")
     write_atomically(path, "".join(lines).encode())
 
@@ -91,7 +90,7 @@ def _numbers(logits_NC: np.ndarray) -> list[dict[str, Any]]:
     return [{"prediction": _number(value)} for value in logits_NC[:, 0]]
 
 
-def _label(split: LabelledSplit, names: Sequence[str], row: int) -> str | float | None:
+def _label(split: LabelledSplit | ChoiceSplit, names: Sequence[str], row: int) -> str | float | None:
     if split.labels is None:
         return None
     label = split.labels[row]

@@ -12,9 +12,10 @@ from fnet_jax.core.mesh import batch_sharding, create_mesh, param_shardings, pat
 from fnet_jax.core.schema import Head
 from fnet_jax.nn.encoder import layer_runs
 from fnet_jax.nn.heads import PretrainModel, SequenceModel, make_model, param_count
-from fnet_jax.nn.losses import pretrain_loss, pretrain_normalizers, pretrain_sums
+from fnet_jax.nn.losses import pretrain_normalizers, pretrain_sums, sum_of_means
 from tests.nn import reference
 
+LOSSES = ("masked_lm_loss", "next_sentence_loss")
 INPUTS = ("input_ids", "type_ids", "masked_lm_positions")
 HYBRID = dict(num_layers=3, num_attention_layers=1, attention_layout="top")
 BASE = dict(num_layers=12, d_model=768, d_emb=768, d_ff=3072, num_heads=12)
@@ -159,7 +160,7 @@ def test_sharded_gradient_equals_whole_and_gathers_nothing(overrides):
 
     def loss(params, batch):
         logits = model.apply({**variables, "params": params}, *(batch[name] for name in INPUTS), True)
-        return pretrain_loss(pretrain_sums(logits, batch), pretrain_normalizers(batch))
+        return sum_of_means(pretrain_sums(logits, batch), pretrain_normalizers(batch), LOSSES)
 
     expected = jax.jit(jax.value_and_grad(loss))(variables["params"], batch)
     mesh = create_mesh()
@@ -234,10 +235,10 @@ def head_outputs(head, config, batch_size=4):
 
 CONFIG = dict(num_outputs=3)
 PREDICTIONS = {"predictions_dense", "predictions_layer_norm", "predictions_output"}
-HEADS = {  # names beside the encoder, shapes for B = 4, L = 12, D = 8, P = 4, V = 30, C = 3, K = 2
+HEADS = {  # names beside the encoder, shapes for B = 4, L = 12, D = 8, P = 5, V = 30, C = 3, K = 2
     "encoder": (set(), [(4, 12, 8), (4, 8)]),
-    "pretrain": (PREDICTIONS | {"classification"}, [(4, 4, 30), (4, 2)]),
-    "masked_lm": (PREDICTIONS, [(4, 4, 30)]),
+    "pretrain": (PREDICTIONS | {"classification"}, [(4, 5, 30), (4, 2)]),
+    "masked_lm": (PREDICTIONS, [(4, 5, 30)]),
     "next_sentence": ({"classification"}, [(4, 2)]),
     "sequence": ({"classification"}, [(4, 3)]),
     "tokens": ({"classification"}, [(4, 12, 3)]),
@@ -292,7 +293,9 @@ def test_the_heads_are_the_same_on_any_mesh(head):
     variables = stir(model.init(jax.random.key(0), *inputs, True))
 
     def loss(variables, inputs):
-        return sum(jnp.sum(jnp.sin(logits)) for logits in jax.tree.leaves(model.apply(variables, *inputs, True)))
+        return sum(
+            jnp.sum(jnp.sin(logits)) for logits in jax.tree.leaves(model.apply(variables, *inputs, True))
+        )
 
     expected = jax.jit(jax.value_and_grad(loss))(variables, inputs)
     mesh = create_mesh(data=2, seq=2, tensor=2)
