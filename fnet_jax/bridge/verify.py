@@ -51,7 +51,7 @@ def probes(loaded: Loaded) -> list[Inputs]:
     """
     model = loaded.config.model
     lengths = [model.max_seq_length] + ([6] if model.mixer == "fourier" and not model.has_attention else [])
-    return [_probe(loaded, length) for length in lengths]
+    return [probe(loaded, length) for length in lengths]
 
 
 def ours(loaded: Loaded, inputs: Inputs) -> list[np.ndarray]:
@@ -111,7 +111,8 @@ def published_difference(loaded: Loaded) -> float:
     return largest_difference([output for _, output in cut], [np.array(_PUBLISHED[name]) for name, _ in cut])
 
 
-def _probe(loaded: Loaded, length: int) -> Inputs:
+def probe(loaded: Loaded, length: int) -> Inputs:
+    """Inputs of one length, two examples; see `input_spec` for their names."""
     rows = [_row(loaded, number, length) for number in range(len(_TEXTS))]
     spec = input_spec(loaded.head, length, len(rows), min(length, 8), _CHOICES)
     inputs = {}

@@ -10,7 +10,7 @@ See docs/convert.md.
 import os
 import time
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 from absl import flags
 
@@ -43,7 +43,7 @@ def main(_: Sequence[str]) -> None:
             raise UserError(f"--{name} is not given; docs/convert.md has examples")
     src, dst = (os.path.abspath(os.path.expanduser(path)) for path in (flag.src, flag.dst))
     source = getattr(flag, "from")
-    target = flag.to or ("huggingface" if source == "fnet_jax" else "workdir")
+    target: Any = flag.to or ("huggingface" if source == "fnet_jax" else "workdir")
     _check_alive(source, target)
     if not os.path.exists(src):
         raise UserError(f"--src={src} does not exist")
