@@ -14,7 +14,6 @@ from fnet_jax.bridge.tensor_files import (
     SAFETENSORS,
     FileTensor,
     open_tensors,
-    read_json,
     require_floats,
     save_tensors,
 )
@@ -22,7 +21,7 @@ from fnet_jax.core.config import Config, ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import BOS_ID, EOS_ID, PAD_ID
 from fnet_jax.core.schema import Head
-from fnet_jax.core.workdir import CONFIG_FILE
+from fnet_jax.core.workdir import CONFIG_FILE, read_json
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.layers import INIT_STDDEV
 

@@ -59,6 +59,25 @@ def test_workdirs_know_their_head(head, tmp_path):
     assert (back.head, back.config) == (head, loaded.config)
 
 
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        (3, "model=3 must be a section"),
+        ({"d_model": 10**18}, "model.d_model=1000000000000000000 must be below 2**24"),
+        ({"num_layers": 2**23, "d_ff": 2**23}, "and not [8388608, 16, 8388608]"),
+        ({"mixer": "../fourier"}, "model.mixer='../fourier' is unknown"),
+        ({"__class__": 1}, "model.__class__ is unknown"),
+    ],
+)
+def test_portable_configs_that_are_refused(tmp_path, section, says):
+    portable.write(made("masked_lm"), str(tmp_path))
+    values = json.loads((tmp_path / "config.json").read_text())
+    values["model"] = values["model"] | section if isinstance(section, dict) else section
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UserError, match=re.escape(says)):
+        read(str(tmp_path))
+
+
 def test_portable_folders_are_checked_like_others(tmp_path):
     portable.write(made("masked_lm"), str(tmp_path))
     values = json.loads((tmp_path / "config.json").read_text())

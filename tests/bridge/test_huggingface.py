@@ -334,9 +334,7 @@ def test_a_pickle_is_never_opened_unasked(folder, tmp_path):
     (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(tmp_path / "gone_off")))
     with pytest.raises(UserError, match="a pickle, which is not opened unasked"):
         read(str(folder))
-    with pytest.raises(
-        UserError, match=r"needs `pip install torch`|as tensors alone"
-    ):
+    with pytest.raises(UserError, match=r"needs `pip install torch`|as tensors alone"):
         huggingface.read(str(folder / "pytorch_model.bin"))
     assert not (tmp_path / "gone_off").exists()
 
