@@ -195,18 +195,32 @@ def test_a_run_becomes_a_folder_of_transformers(overrides, tmp_path):
         (["--from=huggingface", "--src=S"], "--dst is not given"),
         (["--from=torch", "--src=S", "--dst=D"], "huggingface"),
         (["--from=huggingface", "--src=/nowhere", "--dst=D"], "--src=/nowhere does not exist"),
-        (["--from=huggingface", "--src=S", "--dst=S"], "is there already; name a new folder"),
-        (["--from=huggingface", "--src=S", "--dst=/proc/x"], "--dst=/proc/x cannot be written"),
         (["--from=huggingface", "--src=S", "--dst=D", "--step=3"], "with --from=fnet_jax only"),
         (["--from=huggingface", "--src=S", "--dst=D", "--hf-mask-spacing"], "with --to=huggingface only"),
-        (["--from=huggingface", "--src=S", "--dst=D", "--tokenizer=/none"], "'/none' cannot be read"),
-        (["--from=fnet_jax", "--src=S/config.json", "--dst=D"], "is no folder"),
+        (["--from=huggingface", "--src=S", "--dst=S"], "is there already; name a new folder"),
     ],
-)  # fmt: skip
+)
 def test_wrong_flags_are_one_line_and_leave_nothing(args, says, theirs, tmp_path):
     args = [arg.replace("=S", f"={theirs}").replace("=D", f"={tmp_path}/d") for arg in args]
     result = run(*TOOL, *args)
     assert result.returncode == 2, result.stdout + result.stderr
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
     assert says in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "says"),
+    [
+        ("huggingface", {"dst": "/proc/x"}, "--dst=/proc/x cannot be written"),
+        ("huggingface", {"tokenizer": "/none"}, "'/none' cannot be read"),
+        ("fnet_jax", {"src": "/none"}, "/none is no folder"),
+        ("google", {}, "holds no file checkpoint_STEP"),
+    ],
+)
+def test_wrong_requests_leave_nothing(source, changes, says, theirs, tmp_path):
+    values = {"source": source, "src": str(theirs), "target": "workdir", "dst": str(tmp_path / "d")}
+    with pytest.raises(UserError, match=re.escape(says)):
+        convert.convert(convert.Request(**(values | changes)))
     assert not list(tmp_path.iterdir())
