@@ -1,19 +1,29 @@
 """Workdirs and portable folders; the tool, from command line to files that open."""
 
+import dataclasses
 import json
 import os
 import re
 import typing
 
+import jax
 import numpy as np
+import optax
 import pytest
+from flax.serialization import msgpack_restore
 
-from fnet_jax.bridge import convert, huggingface, portable, verify, workdirs
+from fnet_jax.bridge import convert, google, huggingface, portable, verify, workdirs
+from fnet_jax.bridge.loaded import flat
 from fnet_jax.bridge.read import read
 from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.core.mesh import create_mesh
 from fnet_jax.core.schema import Head, Mixer
 from fnet_jax.data.tokenizer import train_tokenizer
+from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.run import make_run
 from tests.bridge.made import TINY, made
+from tests.bridge.original_checkpoint import optimizer_tree
+from tests.bridge.original_checkpoint import write as write_original
 from tests.bridge.test_huggingface import assert_same_variables
 from tests.conftest import command, run
 from tests.data.conftest import make_documents
@@ -109,6 +119,21 @@ def test_what_differs_is_not_left_there(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["src"]
 
 
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "src").mkdir()
+    portable.write(made("encoder"), str(tmp_path / "src"))
+
+    def write(loaded, folder):
+        (tmp_path / os.path.basename(folder) / "half").write_text("written")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(portable, "write", write)
+    request = convert.Request("fnet_jax", str(tmp_path / "src"), "fnet_jax", str(tmp_path / "dst"))
+    with pytest.raises(MachineError, match="could not be written .*No space left"):
+        convert.convert(request)
+    assert sorted(os.listdir(tmp_path)) == ["src"]
+
+
 def test_the_published_outputs_are_recognised(monkeypatch):
     """With weights that give other outputs they are not; here other outputs are published."""
     loaded = made("pretrain", max_seq_length=512, vocab_size=60)
@@ -134,6 +159,34 @@ def test_a_tokenizer_must_have_the_pieces_of_the_model(tokenizer, tmp_path):
     with pytest.raises(UserError, match="has 300 pieces, the model 50"):
         convert.convert(request)
     assert sorted(os.listdir(tmp_path)) == ["src"]
+
+
+def test_nan_is_no_agreement():
+    one, nan = np.zeros((2, 3)), np.full((2, 3), np.nan)
+    assert np.isnan(verify.largest_difference([one, one], [one, nan]))
+    assert np.isnan(verify.largest_difference([one, one], [nan, one]))
+    assert verify.largest_difference([one], [np.zeros((1, 3))]) == np.inf
+
+
+def test_the_original_s_optimizer_goes_on_here(tmp_path):
+    """Its moments and its step, in a state that a run of ours restores."""
+    loaded = made("pretrain", mixer="linear")
+    google.write(loaded, str(tmp_path / "params"))
+    tree = msgpack_restore((tmp_path / "params").read_bytes())["target"]
+    write_original(tmp_path / "linear_checkpoint", optimizer_tree(tree, 7, lambda a: (a + 1, a**2)))
+    src, dst = str(tmp_path / "linear_checkpoint"), str(tmp_path / "w")
+    converted, _ = convert.convert(convert.Request("google", src, "workdir", dst, keep_optimizer=True))
+    config = converted.config
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_train_steps=9))
+    run = make_run(config, create_mesh(devices=jax.devices()[:1]), None)
+    checkpointer = Checkpointer(dst, read_only=True)
+    state = checkpointer.restore(checkpointer.latest(), run.abstract)
+    checkpointer.close()
+    assert int(state.step) == 7
+    assert {int(count) for _, count in optax.tree.get_all_with_path(state.opt_state, "count")} == {7}
+    for path, array in flat(loaded.variables["params"]).items():
+        np.testing.assert_array_equal(flat(optax.tree.get(state.opt_state, "mu"))[path], array + 1)
+        np.testing.assert_array_equal(flat(optax.tree.get(state.opt_state, "nu"))[path], array**2)
 
 
 # The tool.

@@ -43,7 +43,7 @@ def test_round_trip_is_bit_exact(head, tmp_path):
     assert back.head == head
     assert back.config.task == loaded.config.task
     assert back.config.data.labels == loaded.config.data.labels
-    # Theirs has dropout before the classifier, at the encoder's rate, but none before spans; and no attention.
+    # Theirs has dropout before the classifier, at the encoder's rate, but none before spans; no attention.
     dropout = 0.25 if head in ("sequence", "tokens", "choice") else 0.0
     default_heads = back.config.model.num_heads
     assert back.config.model == dataclasses.replace(
