@@ -10,7 +10,9 @@ import ml_collections
 def get_config() -> ml_collections.ConfigDict:
     """The defaults: FNet-Base as published, on the embedded corpus."""
     c = ml_collections.ConfigDict()
-    c.task = "pretrain"  # pretrain; a GLUE task, ag_news, pydocs; classify or regress for files of your own
+    # pretrain (masked LM and next sentence), masked_lm, next_sentence; a GLUE task, ag_news, pydocs; for
+    # files of your own classify, regress, tag (words), choose (one of several texts), answer (questions).
+    c.task = "pretrain"
     c.seed = 0  # of parameters, dropout, and the whole sequence of examples
     # Workdir or checkpoint folder whose params start a new run; "": random. Tasks other than pretrain
     # take the encoder, the tokenizer and the shape of the model from there.
@@ -35,7 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
     c.model.mixing_dropout_rate = 0.1  # attention probabilities
     c.model.pooling = "first"  # first: the [CLS] position, as the original; mean: of all but the padding
     c.model.classifier_dropout_rate = 0.0  # on the classifier's input; the original has none
-    c.model.num_outputs = 0  # C of the classifier; 0: the number of labels, or 1 for regression
+    c.model.num_outputs = 0  # C of the classifier; 0: the number of labels, 1 for regression, 2 for spans
     c.model.dtype = "float32"  # of the computation: float32, bfloat16; parameters stay float32
     c.model.remat = False  # recompute each layer in the backward pass: less memory, more time
 
@@ -63,6 +65,20 @@ def get_config() -> ml_collections.ConfigDict:
     c.data.labels = ()  # names of the labels, in the order of their ids; (): those of the training split
     c.data.truncation = "longest_first"  # longest_first; tail: cut the end off, as the original
     c.data.swap_texts = False  # second text of a pair first; the original does so for MNLI
+    c.data.word_column = 0  # of the lines of task tag, from 0
+    c.data.tag_column = -1  # -1: the last one
+    c.data.choice_fields = (
+        "ending0",
+        "ending1",
+        "ending2",
+        "ending3",
+    )  # of task choose; one: a list in JSONL
+    # Task answer: pieces of the question that are read, between the starts of neighbouring windows of a
+    # context too long for one, and of an answer.
+    c.data.max_query_length = 64
+    c.data.doc_stride = 128
+    c.data.max_answer_length = 30
+    c.data.null_score_diff_threshold = 0.0  # how far "no answer" must outscore the best span; SQuAD 2
     c.data.max_train_examples = 0  # use only so many, chosen by seed; 0: all
     c.data.max_eval_examples = 0  # use only so many of each validation split, always the same; 0: all
 

@@ -22,11 +22,16 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The fine-tuning config for `arg`, for example "data=my.csv"."""
     choices = {"task": TASKS, "size": sizes.SIZES}
     args = parse_arg(arg, task="classify", data="", size="base", smoke=False, choices=choices)
+    return on_files(args.task, args.data, args.size, args.smoke)
+
+
+def on_files(task: str, data: str, size: str, smoke: bool) -> ml_collections.ConfigDict:
+    """The fine-tuning config of a task on files; arguments as those after the colon."""
     c = base.get_config()
-    c.task = args.task
-    c.data.corpus = args.data
-    fine_tune(c, args.size)
+    c.task = task
+    c.data.corpus = data
+    fine_tune(c, size)
     c.data.holdout_fraction = 0.1  # where there is no validation file
-    if args.smoke:
+    if smoke:
         shrink(c)
     return c

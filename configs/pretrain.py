@@ -4,8 +4,9 @@
     python train.py --config=configs/pretrain.py:size=base --workdir=W       # the paper's Base
 
 Arguments after the colon, separated by commas: `size` (tiny, mini, small, medium, base, large),
-`mixer` (as `model.mixer`), `corpus` (as `data.corpus`), `smoke` (a few steps of a toy model, to
-see that everything works). Any key of `configs/base.py` follows as `--config.a.b=value`.
+`mixer` (as `model.mixer`), `corpus` (as `data.corpus`), `task` (pretrain, masked_lm, next_sentence: both
+or one of them), `smoke` (a few steps of a toy model, to see that everything works). Any key of
+`configs/base.py` follows as `--config.a.b=value`.
 """
 
 from typing import NamedTuple
@@ -14,6 +15,7 @@ import ml_collections
 
 from configs import base, sizes
 from fnet_jax.core.config import parse_arg
+from fnet_jax.core.schema import PRETRAINING
 
 
 class Recipe(NamedTuple):
@@ -40,11 +42,18 @@ RECIPES = {
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The pretraining config for `arg`, for example "size=tiny,mixer=linear"."""
     args = parse_arg(
-        arg, size="base", mixer="fourier", corpus="pydocs", smoke=False, choices={"size": RECIPES}
+        arg,
+        size="base",
+        mixer="fourier",
+        corpus="pydocs",
+        task="pretrain",
+        smoke=False,
+        choices={"size": RECIPES, "task": PRETRAINING},
     )
     recipe = RECIPES[args.size]
     c = base.get_config()
     sizes.shape(c, args.size)
+    c.task = args.task
     c.model.mixer = args.mixer
     c.data.corpus = args.corpus
     c.data.tokenizer_pieces = recipe.tokenizer_pieces

@@ -58,6 +58,13 @@ def pretrain_spec(batch_size: int, max_seq_length: int, max_predictions_per_seq:
     }
 
 
+def masked_lm_spec(batch_size: int, max_seq_length: int, max_predictions_per_seq: int) -> BatchSpec:
+    """`pretrain_spec` without next sentence: `input_ids` are [CLS] A [SEP], `type_ids` all 0."""
+    spec = dict(pretrain_spec(batch_size, max_seq_length, max_predictions_per_seq))
+    del spec["next_sentence_labels"]
+    return spec
+
+
 def labelled_spec(batch_size: int, max_seq_length: int, regression: bool) -> BatchSpec:
     """Shapes and dtypes of a batch of a labelled task (classification or regression).
 
@@ -82,3 +89,61 @@ def labelled_spec(batch_size: int, max_seq_length: int, regression: bool) -> Bat
         "labels": jax.ShapeDtypeStruct((batch_size,), floats if regression else ints),
         "example_weights": jax.ShapeDtypeStruct((batch_size,), floats),
     }
+
+
+def tokens_spec(batch_size: int, max_seq_length: int) -> BatchSpec:
+    """Shapes and dtypes of a batch of token classification.
+
+    Args:
+        batch_size: B.
+        max_seq_length: L.
+
+    Returns:
+        One `jax.ShapeDtypeStruct` per field: `input_ids`, `type_ids` and `example_weights` as in
+        `labelled_spec`, and
+
+        - `labels` i32[B, L]: class id at the first piece of each word, elsewhere 0.
+        - `label_weights` f32[B, L]: 1 at the first piece of each word, elsewhere 0.
+    """
+    spec = dict(labelled_spec(batch_size, max_seq_length, regression=False))
+    shape = (batch_size, max_seq_length)
+    spec["labels"] = jax.ShapeDtypeStruct(shape, np.dtype(np.int32))
+    spec["label_weights"] = jax.ShapeDtypeStruct(shape, np.dtype(np.float32))
+    return spec
+
+
+def choice_spec(batch_size: int, num_choices: int, max_seq_length: int) -> BatchSpec:
+    """Shapes and dtypes of a batch of multiple choice.
+
+    Args:
+        batch_size: B.
+        num_choices: K.
+        max_seq_length: L.
+
+    Returns:
+        The fields of `labelled_spec`, but `input_ids` and `type_ids` are i32[B, K, L], one row for each
+        choice, and `labels` i32[B] are numbers of choices.
+    """
+    spec = dict(labelled_spec(batch_size, max_seq_length, regression=False))
+    for name in ("input_ids", "type_ids"):
+        spec[name] = jax.ShapeDtypeStruct((batch_size, num_choices, max_seq_length), np.dtype(np.int32))
+    return spec
+
+
+def span_spec(batch_size: int, max_seq_length: int) -> BatchSpec:
+    """Shapes and dtypes of a batch of extractive question answering.
+
+    Args:
+        batch_size: B.
+        max_seq_length: L.
+
+    Returns:
+        One `jax.ShapeDtypeStruct` per field: `input_ids`, `type_ids` and `example_weights` as in
+        `labelled_spec`, A being the question and B a window of the context, and
+
+        - `start_positions`, `end_positions` i32[B]: of the first and the last piece of the answer; 0,
+          which is [CLS], where the window does not hold it.
+    """
+    spec = dict(labelled_spec(batch_size, max_seq_length, regression=False))
+    labels = spec.pop("labels")
+    return {**spec, "start_positions": labels, "end_positions": labels}

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Config
+from fnet_jax.core.schema import PRETRAINING, Config
 
 
 def check_mesh(config: Config, sizes: Mapping[str, int], training: bool = True) -> None:
@@ -41,7 +41,7 @@ def check_mesh(config: Config, sizes: Mapping[str, int], training: bool = True) 
         f"model.d_model={model.d_model} does not divide over 2·mesh.seq={2 * seq}",
     )
     _require(
-        predictions % seq == 0 or config.task != "pretrain",
+        predictions % seq == 0 or config.task not in MASKED_TASKS,
         f"data.max_predictions_per_seq={predictions} does not divide over mesh.seq={seq}; "
         f"try {-(-predictions // seq) * seq}",
     )
@@ -60,7 +60,8 @@ def check(c: Config) -> None:
     m, d, o, t = c.model, c.data, c.optim, c.train
     positive = {
         "model": "num_layers d_model d_emb d_ff num_heads max_seq_length type_vocab_size",
-        "data": "tokenizer_pieces max_predictions_per_seq masking_rate prefetch",
+        "data": "tokenizer_pieces max_predictions_per_seq masking_rate prefetch max_query_length doc_stride "
+        "max_answer_length",
         "optim": "learning_rate adam_eps",
         "train": "num_train_steps train_batch_size gradient_accum_steps eval_batch_size "
         "save_checkpoints_steps max_to_keep log_frequency max_skipped_steps",
@@ -74,6 +75,7 @@ def check(c: Config) -> None:
         "train": "eval_frequency max_num_eval_steps num_train_epochs early_stop_evals",
         "log": "profile_start",
     }
+    sizes = {"model": positive["model"] + " vocab_size num_outputs"}
     below_one = {
         "model": "dropout_rate mixing_dropout_rate classifier_dropout_rate",
         "data": "masking_rate holdout_fraction",
@@ -83,6 +85,7 @@ def check(c: Config) -> None:
     for table, valid, holds in (
         (positive, "greater than 0", lambda v: v > 0),
         (not_negative, "0 or more", lambda v: v >= 0),
+        (sizes, "below 2**24", lambda v: v < 2**24),  # else shapes of a hostile file overflow
         (below_one, "at least 0 and below 1", lambda v: 0 <= v < 1),
     ):
         for section, names in table.items():
@@ -117,8 +120,8 @@ def check(c: Config) -> None:
         m.num_attention_layers <= m.num_layers,
         f"model.num_attention_layers={m.num_attention_layers} exceeds model.num_layers={m.num_layers}",
     )
-    if c.task == "pretrain":
-        _check_pretraining(c)
+    if c.task in MASKED_TASKS:
+        _check_masked_lm(c)
     _require(d.holdout_fraction > 0, f"data.holdout_fraction={d.holdout_fraction} must be greater than 0")
     _require(
         o.schedule == "constant" or t.num_train_epochs > 0 or o.num_warmup_steps < t.num_train_steps,
@@ -134,14 +137,15 @@ def check(c: Config) -> None:
         f"train.early_stop_evals={t.early_stop_evals} needs train.keep_best=True, which says what is better",
     )
     _require(
-        not t.keep_best or c.task != "pretrain",
-        "train.keep_best=True needs a task with a score; task='pretrain' keeps the newest checkpoints",
+        not t.keep_best or not c.is_pretraining,
+        f"train.keep_best=True needs a task with a score; task={c.task!r} keeps the newest checkpoints",
     )
     _require(
         t.train_batch_size % t.gradient_accum_steps == 0,
         f"train.gradient_accum_steps={t.gradient_accum_steps} does not divide "
         f"train.train_batch_size={t.train_batch_size}",
     )
+    _require(len(d.choice_fields) > 0, "data.choice_fields=() must name the columns of the choices")
     for axis, size in dataclasses.asdict(c.mesh).items():
         _require(
             size == -1 or size > 0,
@@ -149,7 +153,7 @@ def check(c: Config) -> None:
         )
 
 
-def _check_pretraining(c: Config) -> None:
+def _check_masked_lm(c: Config) -> None:
     """The numbers of masked LM."""
     m, d = c.model, c.data
     needed = int(m.max_seq_length * d.masking_rate)
@@ -178,14 +182,21 @@ def _require(holds: bool, message: str) -> None:
 def check_alive(c: Config, key: str) -> None:
     """Refuses a key set by hand that this config never reads."""
     m, d, t = c.model, c.data, c.train
-    labelled = ("task='pretrain' has no labels", c.task != "pretrain")
-    pretraining = (f"task={c.task!r} is no pretraining", c.task == "pretrain")
-    own_files = (
-        f"task={c.task!r} does not read tables of your own",
-        c.task in ("classify", "regress"),
-    )
+    labelled = (f"task={c.task!r} has no labels", not c.is_pretraining)
     keeps_best = ("train.keep_best is off", t.keep_best)
     own_tokenizer = ("data.tokenizer is given", d.tokenizer == "")
+    # Keys of `data` that only some tasks read.
+    read_by = {
+        "max_predictions_per_seq masking_rate mask_token_proportion random_token_proportion": MASKED_TASKS,
+        "whole_word_masking": MASKED_TASKS,
+        "next_sentence": ("pretrain", "next_sentence"),
+        "text_b_field label_field": TABLE_TASKS,
+        "labels": ("classify", "tag"),
+        "validation test": OWN_FILES_TASKS,
+        "word_column tag_column": ("tag",),
+        "choice_fields": ("choose",),
+        "max_query_length doc_stride max_answer_length null_score_diff_threshold": ("answer",),
+    }
     dead_unless = {
         "model.fourier_impl": (f"model.mixer={m.mixer!r}", m.mixer in ("fourier", "hartley")),
         "model.num_attention_layers": (
@@ -200,12 +211,21 @@ def check_alive(c: Config, key: str) -> None:
         "data.tokenizer_algorithm": own_tokenizer,
         "data.text_field": (
             ("data.corpus='pydocs' has no fields", d.corpus != "pydocs")
-            if c.task == "pretrain"
-            else own_files
+            if c.is_pretraining
+            else (f"task={c.task!r} does not read it", c.task in TABLE_TASKS)
         ),
-        **{f"data.{name}": pretraining for name in PRETRAINING_KEYS.split()},
-        **{f"data.{name}": own_files for name in OWN_FILES_KEYS.split()},
-        **{f"data.{name}": labelled for name in LABELLED_KEYS.split()},
+        **{
+            f"data.{name}": (f"task={c.task!r} does not read it", c.task in tasks)
+            for names, tasks in read_by.items()
+            for name in names.split()
+        },
+        "data.truncation": (
+            f"task={c.task!r} cuts no text",
+            not c.is_pretraining and c.task not in WINDOW_TASKS,
+        ),
+        "data.swap_texts": (f"task={c.task!r} has no pairs of texts to swap", c.task not in SINGLE_TASKS),
+        "data.max_train_examples": labelled,
+        "data.max_eval_examples": labelled,
         "model.classifier_dropout_rate": labelled,
         "model.num_outputs": labelled,
         "optim.num_warmup_steps": ("optim.warmup_proportion is set", c.optim.warmup_proportion == 0),
@@ -222,9 +242,8 @@ def check_alive(c: Config, key: str) -> None:
         _require(alive, f"config key {key} was set but has no effect: {why}; remove it")
 
 
-PRETRAINING_KEYS = (
-    "next_sentence max_predictions_per_seq masking_rate mask_token_proportion random_token_proportion "
-    "whole_word_masking"
-)
-OWN_FILES_KEYS = "validation test text_b_field label_field labels"
-LABELLED_KEYS = "truncation swap_texts max_train_examples max_eval_examples"
+MASKED_TASKS = ("pretrain", "masked_lm")
+TABLE_TASKS = ("classify", "regress", "choose")
+WINDOW_TASKS = ("tag", "answer")  # texts that are too long become several examples
+SINGLE_TASKS = (*PRETRAINING, *WINDOW_TASKS, "choose")
+OWN_FILES_TASKS = (*TABLE_TASKS, *WINDOW_TASKS)

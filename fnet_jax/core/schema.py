@@ -4,10 +4,15 @@ import dataclasses
 from typing import Literal
 
 Task = Literal[
-    "pretrain",
+    "pretrain", "masked_lm", "next_sentence",
     "cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli", "ax",
     "ag_news", "pydocs",
-    "classify", "regress",
+    "classify", "regress", "tag", "choose", "answer",
+]  # fmt: skip
+# The tasks that learn from text alone; all others have labels.
+PRETRAINING = ("pretrain", "masked_lm", "next_sentence")
+Head = Literal[
+    "encoder", "pretrain", "masked_lm", "next_sentence", "sequence", "tokens", "choice", "span"
 ]  # fmt: skip
 Mixer = Literal["fourier", "hartley", "dct", "hadamard", "linear", "random", "attention", "ff_only"]
 AttentionImpl = Literal["xla", "cudnn"]
@@ -73,6 +78,13 @@ class DataConfig:
     labels: tuple[str, ...]
     truncation: Literal["longest_first", "tail"]
     swap_texts: bool
+    word_column: int
+    tag_column: int
+    choice_fields: tuple[str, ...]
+    max_query_length: int
+    doc_stride: int
+    max_answer_length: int
+    null_score_diff_threshold: float
     max_train_examples: int
     max_eval_examples: int
 
@@ -148,3 +160,8 @@ class Config:
     train: TrainConfig
     mesh: MeshConfig
     log: LogConfig
+
+    @property
+    def is_pretraining(self) -> bool:
+        """Whether the task learns from text alone."""
+        return self.task in PRETRAINING

@@ -11,8 +11,11 @@ from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 
 CONFIG_FILE = "config.json"
+TOKENIZER_FILE = "tokenizer.model"
 CHECKPOINT_DIR = "checkpoints"
 DAMAGED_DIR = "damaged"
+
+_MAX_JSON_BYTES = 64 << 20
 
 # The keys of `data` that say where a labelled task reads.
 DATA_PLACES = ("dir", "corpus", "validation", "test")
@@ -46,14 +49,29 @@ def saved_config(directory: str) -> Config | None:
         return None
     from configs import base
 
-    with open(path, encoding="utf-8") as file:
-        try:
-            values = json.load(file)
-        except json.JSONDecodeError as error:
+    return config_lib.from_dict(_filled_up(read_json(path), base.get_config().to_dict()))
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        UserError: if the file is missing, no JSON, no object, or unreasonably large.
+    """
+    try:
+        if os.path.getsize(path) > _MAX_JSON_BYTES:
             raise UserError(
-                f"{path} is not valid JSON ({error}); restore it or use a fresh --workdir"
-            ) from error
-    return config_lib.from_dict(_filled_up(values, base.get_config().to_dict()))
+                f"{path} has more than {_MAX_JSON_BYTES >> 20} MiB, too much to be what it should"
+            )
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no JSON object")
+    return values
 
 
 def save_config(config: Config, directory: str) -> None:
@@ -88,11 +106,12 @@ def set_aside(checkpoint: str) -> str:
 
 
 def adopt_model(config: Config, overrides: Collection[str], workdir: str | None) -> Config:
-    """Gives a labelled task the model shape of the run that it goes on from.
+    """Gives a task other than pretrain the model shape of the run that it goes on from.
 
     That is the run in `workdir` itself if there is one, otherwise the one that `init_from` names. Keys
     set by hand stay; if they do not fit the checkpoint, restoring it says so. A run in `workdir` of the
-    same task also tells where the data are, if the config does not.
+    same task also tells where the data are, if the config does not. Masked LM and next sentence alone,
+    whose data are prepared, get the tokenizer of `init_from` too.
 
     Raises:
         UserError: if `init_from` names a folder without a config.
@@ -115,6 +134,10 @@ def adopt_model(config: Config, overrides: Collection[str], workdir: str | None)
             )
     if source is None:
         return config
+    if config.is_pretraining and config.init_from and not config.data.tokenizer:
+        tokenizer = os.path.join(workdir_of(config.init_from), TOKENIZER_FILE)
+        if os.path.exists(tokenizer):
+            config = dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=tokenizer))
     taken = {key: getattr(source.model, key) for key in MODEL_SHAPE if f"model.{key}" not in overrides}
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **taken))
     config_lib.check(config)
@@ -124,7 +147,7 @@ def adopt_model(config: Config, overrides: Collection[str], workdir: str | None)
 def _filled_up(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     filled = dict(values)
     for key, default in defaults.items():
-        if isinstance(default, Mapping):
+        if isinstance(default, Mapping) and isinstance(values.get(key, {}), Mapping):
             filled[key] = _filled_up(values.get(key, {}), default)
         else:
             filled.setdefault(key, default)

@@ -1,19 +1,21 @@
 """Labelled examples to batches: texts to pieces, pairs cut to length."""
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
-from fnet_jax.core.batch import labelled_spec
+from fnet_jax.core.batch import BatchSpec, labelled_spec
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import CLS_ID, PAD_ID, SEP_ID
 from fnet_jax.data.positions import Positions
-from fnet_jax.data.splits import LabelledSplit
+from fnet_jax.data.splits import LabelledSplit, Split
 from fnet_jax.data.tokenizer import Tokenizer
 
 Truncation = Literal["longest_first", "tail"]
+
+Pair = tuple[Sequence[int], Sequence[int] | None]  # pieces of the first and the second text
 
 _SAMPLE = 1000  # examples
 
@@ -65,16 +67,71 @@ def _longest_first(
     return ids_a[: room - keep_b], ids_b[:keep_b]
 
 
-class LabelledBatches:
+class ExampleBatches:
     """One labelled split as a sequence of this host's batches; each is made when it is asked for.
 
     Training goes on epoch after epoch, each a new permutation. Evaluation has the order of the split
     and ends; its last batch is filled up with examples of weight 0. See `positions.Positions`.
 
     Attributes:
-        num_examples: of the split, on all hosts together.
+        num_examples: of the split, on all hosts together; windows where texts are cut into some.
         positions: which examples a batch consists of.
     """
+
+    def __init__(
+        self,
+        split: Split,
+        spec: Callable[[int], BatchSpec],
+        *,
+        batch_size: int,
+        seed: int,
+        train: bool,
+        rows: tuple[int, ...] | None = None,
+        num_examples: int | None = None,
+    ) -> None:
+        """Takes a split; nothing is tokenised yet.
+
+        Args:
+            split: what is to be learnt or predicted.
+            spec: the fields of a batch of so many rows.
+            batch_size: B, on all hosts together.
+            seed: of the permutations.
+            train: endless and shuffled; otherwise every example once.
+            rows: of the batch, ascending, that this host makes; None: all of them.
+            num_examples: that the split is made into; None: as many as it has.
+
+        Raises:
+            UserError: if there is nothing to train on.
+        """
+        self.num_examples = len(split) if num_examples is None else num_examples
+        if train and not split.is_labelled:
+            raise UserError(f"{split.source} has no labels; a model cannot be trained on {split.name!r}")
+        if not self.num_examples:
+            raise UserError(f"{split.source} has no examples for {split.name!r}")
+        self.positions = Positions(self.num_examples, batch_size, seed, train, rows)
+        self._spec = spec(self.positions.num_rows)
+
+    def __len__(self) -> int:
+        """Batches of one epoch; the last one is not full, if B does not divide it."""
+        return len(self.positions)
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """This host's rows of batch number `step`."""
+        _, _, numbers = self.positions.at(step)
+        batch = {name: np.zeros(field.shape, field.dtype) for name, field in self._spec.items()}
+        batch["input_ids"][:] = PAD_ID
+        if len(numbers):
+            self._fill({name: field[: len(numbers)] for name, field in batch.items()}, numbers)
+        batch["example_weights"][: len(numbers)] = 1
+        return batch
+
+    def _fill(self, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
+        """Writes the examples of these numbers over rows that are all padding and zeros."""
+        raise NotImplementedError
+
+
+class LabelledBatches(ExampleBatches):
+    """Texts or pairs of texts with one label; fields as in `core.batch.labelled_spec`."""
 
     def __init__(
         self,
@@ -84,10 +141,7 @@ class LabelledBatches:
         *,
         regression: bool,
         max_seq_length: int,
-        batch_size: int,
-        seed: int,
-        train: bool,
-        rows: tuple[int, ...] | None = None,
+        **options: Any,
     ) -> None:
         """Takes a split; nothing is tokenised yet.
 
@@ -97,47 +151,26 @@ class LabelledBatches:
             data: `truncation` and `swap_texts`.
             regression: labels are numbers and no class ids.
             max_seq_length: L.
-            batch_size: B, on all hosts together.
-            seed: of the permutations.
-            train: endless and shuffled; otherwise every example once.
-            rows: of the batch, ascending, that this host makes; None: all of them.
+            **options: of `ExampleBatches`.
 
         Raises:
             UserError: if there is nothing to train on.
         """
-        if train and split.labels is None:
-            raise UserError(f"{split.source} has no labels; a model cannot be trained on {split.name!r}")
-        if not len(split):
-            raise UserError(f"{split.source} has no examples for {split.name!r}")
-        self.num_examples = len(split)
-        self.positions = Positions(len(split), batch_size, seed, train, rows)
+        super().__init__(split, lambda size: labelled_spec(size, max_seq_length, regression), **options)
         self._split, self._tokenizer = split, tokenizer
         self._truncation, self._swap = data.truncation, data.swap_texts
-        self._spec = labelled_spec(self.positions.num_rows, max_seq_length, regression)
         self._max_seq_length = max_seq_length
 
-    def __len__(self) -> int:
-        """Batches of one epoch; the last one is not full, if B does not divide it."""
-        return len(self.positions)
-
-    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        """This host's rows of batch number `step`, fields as in `core.batch.labelled_spec`."""
-        _, _, numbers = self.positions.at(step)
-        batch = {name: np.zeros(field.shape, field.dtype) for name, field in self._spec.items()}
-        batch["input_ids"][:] = PAD_ID
+    def _fill(self, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
         for row, (ids_a, ids_b) in enumerate(encode(self._split, numbers, self._tokenizer, self._swap)):
-            batch["input_ids"][row], batch["type_ids"][row] = features(
+            rows["input_ids"][row], rows["type_ids"][row] = features(
                 ids_a, ids_b, self._max_seq_length, self._truncation
             )
         if self._split.labels is not None:
-            batch["labels"][: len(numbers)] = self._split.labels[numbers]
-        batch["example_weights"][: len(numbers)] = 1
-        return batch
+            rows["labels"][:] = self._split.labels[numbers]
 
 
-def encode(
-    split: LabelledSplit, numbers: np.ndarray, tokenizer: Tokenizer, swap_texts: bool
-) -> list[tuple[list[int], list[int] | None]]:
+def encode(split: LabelledSplit, numbers: np.ndarray, tokenizer: Tokenizer, swap_texts: bool) -> list[Pair]:
     """The pieces of some examples of a split, first and second text."""
     if not len(numbers):
         return []
@@ -148,8 +181,11 @@ def encode(
     return list(zip(ids_b, ids_a, strict=True)) if swap_texts else list(zip(ids_a, ids_b, strict=True))
 
 
-def truncated_share(split: LabelledSplit, tokenizer: Tokenizer, max_seq_length: int) -> float:
-    """Share of the examples that are cut at L = `max_seq_length`, of up to 1000 from all over the split."""
-    step = -(-len(split) // _SAMPLE)
-    sample = encode(split, np.arange(0, len(split), step), tokenizer, swap_texts=False)
-    return float(np.mean([full_length(*pieces) > max_seq_length for pieces in sample])) if sample else 0.0
+def spread(count: int) -> np.ndarray:
+    """The numbers of up to 1000 of so many examples, from all over them."""
+    return np.arange(0, count, -(-count // _SAMPLE) or 1)
+
+
+def truncated_share(pairs: Sequence[Pair], max_seq_length: int) -> float:
+    """Share of examples, first and second text as pieces, that are cut at L = `max_seq_length`."""
+    return float(np.mean([full_length(*pair) > max_seq_length for pair in pairs])) if pairs else 0.0

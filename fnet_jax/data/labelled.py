@@ -6,16 +6,35 @@ from collections.abc import Callable
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.data.ag_news import read_ag_news, with_held_out
+from fnet_jax.data.choices import read_choices
+from fnet_jax.data.conll import read_tagged
 from fnet_jax.data.glue_files import read_glue
 from fnet_jax.data.own_files import read_own
+from fnet_jax.data.pydocs_heads import read_code_words, read_next_sentences, read_parameters
 from fnet_jax.data.pydocs_task import read_pydocs
 from fnet_jax.data.splits import LabelledData, LabelledSplit, choose
+from fnet_jax.data.squad import read_questions
 from fnet_jax.data.tasks import TASKS, Task
 from fnet_jax.data.tfds_sets import FIELDS, PREFIX, read_tfds
 
 __all__ = ["LabelledData", "LabelledSplit", "open_labelled"]
 
+Reader = Callable[[Task, DataConfig], LabelledData]
 
+# The tasks on files of one's own.
+OWN_READERS: dict[str, Reader] = {
+    "classify": read_own,
+    "regress": read_own,
+    "tag": read_tagged,
+    "choose": read_choices,
+    "answer": read_questions,
+}
+# The same tasks on embedded data, data.corpus='pydocs'.
+EMBEDDED_READERS: dict[str, Reader] = {
+    "tag": read_code_words,
+    "choose": read_next_sentences,
+    "answer": read_parameters,
+}
 _EVAL_SEED = 0
 
 
@@ -41,11 +60,13 @@ def open_labelled(task_name: str, data: DataConfig, seed: int) -> LabelledData:
     return _limit(_say_what_is_not_whole(found), data, seed)
 
 
-def _reader(task_name: str, data: DataConfig) -> Callable[[Task, DataConfig], LabelledData]:
+def _reader(task_name: str, data: DataConfig) -> Reader:
     if task_name == "pydocs":
         return read_pydocs
-    if task_name in ("classify", "regress"):
-        return read_own
+    if task_name in EMBEDDED_READERS and data.corpus == "pydocs":
+        return EMBEDDED_READERS[task_name]
+    if task_name in OWN_READERS:
+        return OWN_READERS[task_name]
     if data.corpus.startswith(PREFIX) and task_name in FIELDS:
         return read_tfds
     if data.corpus not in ("", "pydocs"):  # pydocs is the default of the key

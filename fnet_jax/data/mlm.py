@@ -25,8 +25,12 @@ def write_example(
 ) -> None:
     """Makes one example and writes it over `rows`.
 
+    A pair where it has a next-sentence label, otherwise the whole segment as one text; hidden pieces where
+    it has the fields of masked LM.
+
     Args:
-        rows: a row of each field of `core.batch.pretrain_spec`; overwritten whole.
+        rows: a row of each field of `core.batch.pretrain_spec`, `masked_lm_spec` or `labelled_spec` (next
+            sentence alone); overwritten whole.
         segment: the text.
         rng: decides the pivot, the order and the masks.
         data: rates and modes.
@@ -34,20 +38,23 @@ def write_example(
         is_word_start: bool[V]; for `data.whole_word_masking`.
         other: a segment of another document, which `data.next_sentence` = "random" needs.
     """
-    first, second, label = make_pair(segment, rng, other, len(rows["input_ids"]) - NUM_ADDED)
-    middle = 1 + len(first)
-    end = middle + 1 + len(second)
-
-    ids = rows["input_ids"]
-    ids[0], ids[middle], ids[end] = CLS_ID, SEP_ID, SEP_ID
-    ids[1:middle], ids[middle + 1 : end] = first, second
-    ids[end + 1 :] = PAD_ID
-    types = rows["type_ids"]
+    ids, types = rows["input_ids"], rows["type_ids"]
+    label_field = next((name for name in ("next_sentence_labels", "labels") if name in rows), "")
     types[:] = 0
-    types[middle + 1 : end + 1] = 1
-    rows["next_sentence_labels"][...] = label
+    if label_field:
+        first, second, rows[label_field][...] = make_pair(segment, rng, other, len(ids) - NUM_ADDED)
+        middle = 1 + len(first)
+        end = middle + 1 + len(second)
+        ids[middle] = SEP_ID
+        ids[1:middle], ids[middle + 1 : end] = first, second
+        types[middle + 1 : end + 1] = 1
+    else:
+        middle = end = 1 + len(segment.tokens)
+        ids[1:end] = segment.tokens
+    ids[0], ids[end], ids[end + 1 :] = CLS_ID, SEP_ID, PAD_ID
     rows["example_weights"][...] = 1.0
-
+    if "masked_lm_positions" not in rows:
+        return
     count = min(data.max_predictions_per_seq, max(1, int((end + 1) * data.masking_rate)))
     if data.whole_word_masking:
         positions = choose_words(ids[: end + 1], is_word_start, count, data.max_predictions_per_seq, rng)
@@ -92,11 +99,11 @@ def choose_pieces(middle: int, end: int, count: int, rng: np.random.Generator) -
 
     Args:
         middle: position of the first [SEP].
-        end: position of the last one; [CLS] and both [SEP] are no candidates.
+        end: position of the last one, the same where there is one; [CLS] and [SEP] are no candidates.
         count: how many.
         rng: chooses.
     """
-    candidates = end - 2
+    candidates = end - 1 - (middle < end)
     chosen = rng.choice(candidates, min(count, candidates), replace=False, shuffle=False)
     chosen.sort()
     chosen += 1

@@ -1,15 +1,25 @@
-"""Tasks `classify` and `regress`: tables of one's own."""
+"""Files of one's own: where they are, and the tables of the tasks `classify` and `regress`."""
 
 import dataclasses
 import os
 import re
+from collections.abc import Sequence
+from typing import Any, cast
 
 import numpy as np
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.splits import LabelledData, LabelledSplit, class_ids, hold_out, numbers
-from fnet_jax.data.tables import SUFFIXES, Table, read_table, table_suffix
+from fnet_jax.data.splits import (
+    AnySplit,
+    LabelledData,
+    LabelledSplit,
+    Split,
+    class_ids,
+    hold_out,
+    numbers,
+)
+from fnet_jax.data.tables import SUFFIXES, Table, read_table
 from fnet_jax.data.tasks import Task
 
 # Names of the files in a folder, without suffix.
@@ -27,16 +37,29 @@ def read_own(task: Task, data: DataConfig) -> LabelledData:
     Raises:
         UserError: naming file and line, or the key.
     """
-    paths = _paths(task, data)
-    tables = {name: _read(path, name, data) for name, path in paths.items()}
+    tables = {name: _read(path, name, data) for name, path in paths_of(task, data).items()}
     labels = () if task.regression else data.labels or _labels_of(tables["train"], data.label_field)
     splits = {name: _split(task, name, table, labels, data) for name, table in tables.items()}
+    return complete(task, labels, splits, data)
+
+
+def complete(
+    task: Task, labels: tuple[str, ...], splits: dict[str, AnySplit], data: DataConfig
+) -> LabelledData[AnySplit]:
+    """A data set of one's own files: holds out a validation split where there is none.
+
+    Raises:
+        UserError: if nothing would be left to train on.
+    """
     remarks = []
     if "validation" not in splits:
         train = splits["train"]
         held_out = hold_out(train, data.holdout_fraction)
-        splits["train"] = train.take(np.flatnonzero(~held_out))
-        splits["validation"] = dataclasses.replace(train.take(np.flatnonzero(held_out)), name="validation")
+        validation = cast(Any, train.take(np.flatnonzero(held_out)))
+        splits |= {
+            "train": train.take(np.flatnonzero(~held_out)),
+            "validation": dataclasses.replace(validation, name="validation"),
+        }
         remarks.append(
             f"validation: {held_out.sum():,} of the {len(train):,} examples of {train.source}, held out by "
             f"the hash of their text (data.holdout_fraction={data.holdout_fraction})"
@@ -47,20 +70,30 @@ def read_own(task: Task, data: DataConfig) -> LabelledData:
             "training split too, so scores flatter"
         )
     missing = {} if "test" in splits else {"test": "no data.test, and no file test.* in data.corpus"}
-    found = LabelledData(task, labels, splits, tuple(remarks))
-    return dataclasses.replace(found, missing=missing) if missing else found
+    return LabelledData(task, labels, splits, tuple(remarks), missing)
 
 
-def _paths(task: Task, data: DataConfig) -> dict[str, str]:
+def paths_of(task: Task, data: DataConfig, suffixes: Sequence[str] = SUFFIXES) -> dict[str, str]:
+    """The file of each split, by name.
+
+    Args:
+        task: for messages.
+        data: `corpus`, `validation` and `test`.
+        suffixes: of files to look for in a folder, each also with .gz.
+
+    Raises:
+        UserError: naming the key, if there is no such file.
+    """
     place = os.path.expanduser(data.corpus)
     if os.path.isfile(place):
         paths = {"train": place}
     elif os.path.isdir(place):
-        paths = _in_folder(place)
+        paths = _in_folder(place, suffixes)
     else:
+        embedded = "" if task.head == "sequence" else "pydocs, "
         raise UserError(
-            f"data.corpus={data.corpus!r} is no file or folder; task={task.name!r} reads "
-            f"{', '.join(SUFFIXES)} files (also .gz) of your own, or a folder with train and test files"
+            f"data.corpus={data.corpus!r} is no file or folder; task={task.name!r} reads {embedded}"
+            f"{', '.join(suffixes)} files (also .gz) of your own, or a folder with train and test files"
         )
     given = {"validation": data.validation, "test": data.test}
     for name, path in given.items():
@@ -71,9 +104,9 @@ def _paths(task: Task, data: DataConfig) -> dict[str, str]:
     return paths
 
 
-def _in_folder(folder: str) -> dict[str, str]:
+def _in_folder(folder: str, suffixes: Sequence[str]) -> dict[str, str]:
     """The files of the splits in a folder."""
-    files = sorted(name for name in os.listdir(folder) if table_suffix(name))
+    files = sorted(name for name in os.listdir(folder) if name.removesuffix(".gz").endswith(tuple(suffixes)))
     paths = {}
     for split, stems in STEMS.items():
         found = [name for name in files if name.split(".")[0] in stems]
@@ -84,7 +117,7 @@ def _in_folder(folder: str) -> dict[str, str]:
     if "train" not in paths:
         raise UserError(
             f"data.corpus={folder} has no train file; names: train, validation (or dev, valid), test, with "
-            f"{', '.join(SUFFIXES)}, also .gz"
+            f"{', '.join(suffixes)}, also .gz"
         )
     return paths
 
@@ -133,7 +166,7 @@ def _split(task: Task, name: str, table: Table, labels: tuple[str, ...], data: D
     )
 
 
-def _repeated(train: LabelledSplit, validation: LabelledSplit) -> int:
+def _repeated(train: Split, validation: Split) -> int:
     """How many examples of the validation split are in the training split too, whatever their label."""
     known = {train.example(row) for row in range(len(train))}
     return sum(validation.example(row) in known for row in range(len(validation)))

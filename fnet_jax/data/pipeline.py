@@ -12,10 +12,11 @@ import grain
 import numpy as np
 from array_record.python import array_record_data_source
 
-from fnet_jax.core.batch import pretrain_spec
-from fnet_jax.core.config import DataConfig
+from fnet_jax.core.batch import BatchSpec, labelled_spec, masked_lm_spec, pretrain_spec
+from fnet_jax.core.config import DataConfig, Task
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.dataset import TOKENIZER_FILE, check_info, load_info
+from fnet_jax.core.workdir import TOKENIZER_FILE
+from fnet_jax.data.dataset import check_info, load_info
 from fnet_jax.data.mlm import write_example, write_filler
 from fnet_jax.data.positions import Positions
 from fnet_jax.data.segments import Segment
@@ -52,6 +53,7 @@ class PretrainBatches:
         batch_size: int,
         seed: int,
         rows: tuple[int, ...] | None = None,
+        task: Task = "pretrain",
     ) -> None:
         """Opens a split.
 
@@ -63,6 +65,8 @@ class PretrainBatches:
             batch_size: B, on all hosts together.
             seed: below 2**32.
             rows: of the batch, ascending, that this host makes; None: all of them.
+            task: which fields the batches have: pretrain, masked_lm (examples are single texts) or
+                next_sentence (nothing is masked).
 
         Raises:
             UserError: if there is no such data set, the length is another, or
@@ -70,14 +74,15 @@ class PretrainBatches:
         """
         info = load_info(directory)
         check_info(info, directory, max_seq_length)
-        if data.next_sentence == "random" and info.splits[split].documents < 2:
+        self._takes_others = data.next_sentence == "random" and task != "masked_lm"
+        if self._takes_others and info.splits[split].documents < 2:
             raise UserError(
                 f"data.next_sentence='random' needs two documents, the split {split!r} of {directory} has "
                 "one; use 'swap', or raise data.holdout_fraction and prepare anew"
             )
         self.num_examples = info.splits[split].segments
         self.vocab_size = info.vocab_size
-        self._data, self._split, self._seed = data, split, seed
+        self._data, self._split, self._seed, self._task = data, split, seed, task
         self._max_seq_length = max_seq_length
         self.positions = Positions(self.num_examples, batch_size, seed, split == "train", rows)
         self._dtype = info.dtype
@@ -91,14 +96,14 @@ class PretrainBatches:
         return len(self.positions)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
-        """This host's rows of batch number `step`, fields as in `core.batch.pretrain_spec`."""
+        """This host's rows of batch number `step`; see `core.batch` for its fields."""
         epochs, places, numbers = self.positions.at(step)
         num_rows, real = self.positions.num_rows, len(numbers)
-        spec = pretrain_spec(num_rows, self._max_seq_length, self._data.max_predictions_per_seq)
+        spec = self._spec(num_rows)
         batch = {name: np.empty(field.shape, field.dtype) for name, field in spec.items()}
         segments = self._segments(numbers)
         rngs = [self._rng(*key) for key in zip(epochs.tolist(), places.tolist(), strict=True)]
-        others = self._others(segments, rngs) if self._data.next_sentence == "random" else [None] * real
+        others = self._others(segments, rngs) if self._takes_others else [None] * real
         views = _views(batch)
         for row, (segment, rng, other) in enumerate(zip(segments, rngs, others, strict=True)):
             rows = {name: field[row] for name, field in views.items()}
@@ -106,6 +111,12 @@ class PretrainBatches:
         for row in range(real, num_rows):
             write_filler({name: field[row] for name, field in views.items()})
         return batch
+
+    def _spec(self, num_rows: int) -> BatchSpec:
+        if self._task == "next_sentence":
+            return labelled_spec(num_rows, self._max_seq_length, regression=False)
+        make = masked_lm_spec if self._task == "masked_lm" else pretrain_spec
+        return make(num_rows, self._max_seq_length, self._data.max_predictions_per_seq)
 
     def segment(self, index: int) -> Segment:
         """The segment number `index` of the split, in the order of the corpus, to be shown."""

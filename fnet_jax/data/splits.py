@@ -1,8 +1,11 @@
-"""A labelled data set in memory: splits of texts or pairs of texts, with class ids or numbers."""
+"""A labelled data set in memory: its splits, and how labels are read and splits are divided."""
 
 import dataclasses
+import hashlib
+import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, Self, TypeVar, cast
 
 import numpy as np
 
@@ -15,18 +18,86 @@ from fnet_jax.data.tasks import Task
 _NAMES_SHOWN = 20
 
 
-@dataclasses.dataclass(frozen=True)
-class LabelledSplit:
-    """One split; N examples.
+class Split:
+    """What the splits of all kinds of tasks have in common: N examples, as columns of N values.
+
+    A kind of split is a frozen dataclass; its fields that are lists or arrays are the columns.
 
     Attributes:
         name: train, validation, validation_matched, test, ...
+        ids: N; the benchmark's `index` or `id` where the source has it, else the number of the row, from 0.
+        source: path, for messages and tables.
+        official_rows: N of the whole official split; None where nobody says.
+    """
+
+    name: str
+    ids: list[Any]
+    source: str
+    official_rows: int | None
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.ids)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all the rows of the official split, or nobody says how many these are."""
+        return self.official_rows in (None, len(self))
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the source says what is to be predicted."""
+        raise NotImplementedError
+
+    def example(self, row: int) -> tuple[str, ...]:
+        """The texts of one example; where two examples have the same, one gives the other away."""
+        raise NotImplementedError
+
+    def key(self, row: int) -> str:
+        """Examples with the same key are held out together."""
+        return "\0".join(self.example(row))
+
+    def shown(self, row: int) -> dict[str, Any]:
+        """The texts of one example by name, for files of predictions."""
+        raise NotImplementedError
+
+    def texts_to_learn(self) -> Iterator[str]:
+        """All texts, to train a tokenizer on."""
+        return (text for row in range(len(self)) for text in self.example(row) if text)
+
+    def take(self, rows: Iterable[int] | np.ndarray) -> Self:
+        """Some of the examples."""
+        chosen = np.asarray(rows, np.int64)
+        columns = {
+            name: column[chosen] if isinstance(column, np.ndarray) else [column[row] for row in chosen]
+            for name, column in self._columns().items()
+        }
+        return dataclasses.replace(cast(Any, self), **columns)
+
+    def digest(self) -> str:
+        """A short hash of all columns, which tells whether two hosts have read the same."""
+        digest = hashlib.sha256()
+        for name, column in self._columns().items():
+            digest.update(json.dumps([name, column], default=lambda array: array.tolist()).encode())
+        return digest.hexdigest()[:12]
+
+    def _columns(self) -> dict[str, Any]:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(cast(Any, self))}
+        return {name: value for name, value in fields.items() if isinstance(value, list | np.ndarray)}
+
+
+AnySplit = TypeVar("AnySplit", bound=Split)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledSplit(Split):
+    """Texts or pairs of texts with one label each; N examples.
+
+    Attributes:
+        name, ids, source, official_rows: see `Split`.
         texts: N.
         texts_b: N second texts of pairs; None for single texts.
         labels: i32[N] class ids, or f32[N] numbers; None where the source has none.
-        ids: N; the benchmark's `index` where the source has it, else the number of the row, from 0.
-        source: path, for messages and tables.
-        official_rows: N of the whole official split; None where nobody says.
     """
 
     name: str
@@ -37,33 +108,23 @@ class LabelledSplit:
     source: str
     official_rows: int | None = None
 
-    def __len__(self) -> int:
-        """N."""
-        return len(self.texts)
-
     @property
-    def is_whole(self) -> bool:
-        """Whether it has all the rows of the official split, or nobody says how many these are."""
-        return self.official_rows in (None, len(self))
-
-    def take(self, rows: Sequence[int] | np.ndarray) -> "LabelledSplit":
-        """Some of the examples."""
-        rows = [int(row) for row in rows]
-        return dataclasses.replace(
-            self,
-            texts=[self.texts[row] for row in rows],
-            texts_b=None if self.texts_b is None else [self.texts_b[row] for row in rows],
-            labels=None if self.labels is None else self.labels[rows],
-            ids=[self.ids[row] for row in rows],
-        )
+    def is_labelled(self) -> bool:
+        """See `Split`."""
+        return self.labels is not None
 
     def example(self, row: int) -> tuple[str, str]:
         """Both texts; the second one is "" where there is none."""
         return self.texts[row], self.texts_b[row] if self.texts_b is not None else ""
 
+    def shown(self, row: int) -> dict[str, Any]:
+        """See `Split`."""
+        text = {"text": self.texts[row]}
+        return text if self.texts_b is None else {**text, "text_b": self.texts_b[row]}
+
 
 @dataclasses.dataclass(frozen=True)
-class LabelledData:
+class LabelledData(Generic[AnySplit]):
     """A labelled data set.
 
     Attributes:
@@ -76,11 +137,11 @@ class LabelledData:
 
     task: Task
     labels: tuple[str, ...]
-    splits: Mapping[str, LabelledSplit]
+    splits: Mapping[str, AnySplit]
     remarks: tuple[str, ...] = ()
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def split(self, name: str) -> LabelledSplit:
+    def split(self, name: str) -> AnySplit:
         """A split by name.
 
         Raises:
@@ -149,7 +210,7 @@ def is_held_out(text: str, fraction: float) -> bool:
     return document_hash(text) < int(fraction * 2**64)
 
 
-def hold_out(split: LabelledSplit, fraction: float, keys: Sequence[str] | None = None) -> np.ndarray:
+def hold_out(split: Split, fraction: float, keys: Sequence[str] | None = None) -> np.ndarray:
     """Which examples of a split to evaluate on, by the hash of their texts, whatever their order.
 
     Equal texts stay together. Where the fraction takes none, the smallest hash is held out.
@@ -165,7 +226,7 @@ def hold_out(split: LabelledSplit, fraction: float, keys: Sequence[str] | None =
     Raises:
         UserError: if nothing would be left to train on.
     """
-    keys = keys or ["\0".join(split.example(row)) for row in range(len(split))]
+    keys = keys or [split.key(row) for row in range(len(split))]
     held_out = np.array([is_held_out(key, fraction) for key in keys], bool)
     if not held_out.any():
         smallest = min(keys, key=document_hash, default="")
@@ -178,7 +239,7 @@ def hold_out(split: LabelledSplit, fraction: float, keys: Sequence[str] | None =
     return held_out
 
 
-def choose(split: LabelledSplit, count: int, seed: int) -> LabelledSplit:
+def choose(split: AnySplit, count: int, seed: int) -> AnySplit:
     """So many examples chosen by `seed`, in their order; a larger choice contains a smaller one."""
     if not 0 < count < len(split):
         return split

@@ -1,5 +1,6 @@
 """Tables of texts and labels in TSV, CSV and JSONL files, with the line number of every row."""
 
+import contextlib
 import csv
 import dataclasses
 import gzip
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fnet_jax.core.errors import UserError
+from fnet_jax.data.records import json_object, scalar
 
 SUFFIXES = (".tsv", ".txt", ".csv", ".jsonl")  # each also with .gz; .txt is read as .tsv
 
@@ -45,6 +47,7 @@ def read_table(
     *,
     header: Sequence[str] | None = None,
     skip_short_rows: bool = False,
+    lists: Sequence[str] = (),
 ) -> Table:
     """Reads some columns of a file.
 
@@ -57,6 +60,7 @@ def read_table(
         optional: names of columns that may be absent.
         header: names of all columns, where the file does not begin with them; not for JSONL.
         skip_short_rows: leave out and count rows with too few fields; otherwise they are an error.
+        lists: of the required names, those whose values are lists of texts, given as JSON; only in JSONL.
 
     Raises:
         UserError: naming the file, and the line where there is one.
@@ -64,9 +68,11 @@ def read_table(
     suffix = table_suffix(path)
     if not suffix:
         raise UserError(f"{path} is no table that can be read; valid suffixes: {', '.join(SUFFIXES)}, or .gz")
-    text = _read_text(path)
+    text = read_text(path)
     if suffix == ".jsonl":
-        return _objects(path, text, required, optional)
+        return _objects(path, text, required, optional, lists)
+    if lists:
+        raise UserError(f"{path}: a list of texts ({', '.join(lists)}) stands only in .jsonl; name columns")
     rows = _csv_rows(path, text) if suffix == ".csv" else _tsv_rows(text)
     return _fields(path, rows, required, optional, header, skip_short_rows)
 
@@ -77,7 +83,12 @@ def table_suffix(path: str) -> str:
     return suffix if suffix in SUFFIXES else ""
 
 
-def _read_text(path: str) -> str:
+def read_text(path: str) -> str:
+    """The text of a file, of one that is packed if its name ends with .gz; without a byte order mark.
+
+    Raises:
+        UserError: if it cannot be read, or is not UTF-8, naming the line.
+    """
     try:
         with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
             content = file.read()
@@ -149,13 +160,16 @@ def _fields(
     return Table(path, dict(zip(wanted, columns, strict=True)), lines, skipped)
 
 
-def _objects(path: str, text: str, required: Sequence[str], optional: Sequence[str]) -> Table:
+def _objects(
+    path: str, text: str, required: Sequence[str], optional: Sequence[str], lists: Sequence[str]
+) -> Table:
     columns: dict[str, list[str]] = {}
     lines: list[int] = []
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
-        record = _object(path, line, content)
+        with _placed(path, line):
+            record = json_object(content)
         if not lines:
             columns = {name: [] for name in (*required, *optional) if name in record or name in required}
         for name in (*required, *optional):
@@ -163,31 +177,23 @@ def _objects(path: str, text: str, required: Sequence[str], optional: Sequence[s
                 raise UserError(f"{path}:{line}: no field {name!r}; it has {', '.join(map(repr, record))}")
             if name in record and name not in columns:
                 raise UserError(f"{path}:{line}: field {name!r} is new here; the rows before have none")
-        for name, column in columns.items():
-            column.append(_scalar(path, line, name, record[name]))
+        with _placed(path, line):
+            for name, column in columns.items():
+                column.append(_texts(name, record[name]) if name in lists else scalar(name, record[name]))
         lines.append(line)
     return Table(path, columns, lines)
 
 
-def _object(path: str, line: int, content: str) -> dict[str, Any]:
+def _texts(name: str, value: Any) -> str:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise UserError(f"field {name!r} is {json.dumps(value)[:40]}, not a list of texts")
+    return json.dumps([scalar(name, text) for text in value])
+
+
+@contextlib.contextmanager
+def _placed(path: str, line: int) -> Iterator[None]:
+    """Says where a record is that is no good."""
     try:
-        record = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{line}: no JSON ({error.msg} at column {error.colno})") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{path}:{line}: {content[:40]!r} is no JSON object with named fields")
-    return record
-
-
-def _scalar(path: str, line: int, name: str, value: Any) -> str:
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise UserError(
-                f"{path}:{line}: field {name!r} holds half a surrogate pair, which is no text"
-            ) from None
-        return value
-    if not isinstance(value, int | float):  # a bool is an int
-        raise UserError(f"{path}:{line}: field {name!r} is {json.dumps(value)[:40]}, not text or a number")
-    return json.dumps(value)
+        yield
+    except UserError as error:
+        raise UserError(f"{path}:{line}: {error}") from error

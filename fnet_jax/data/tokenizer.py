@@ -15,7 +15,7 @@ import numpy as np
 import sentencepiece
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.pieces import NUM_SPECIAL_IDS, PAD_ID, SPECIAL_PIECES
+from fnet_jax.core.pieces import MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SPECIAL_PIECES
 from fnet_jax.data.text import paragraphs
 
 _TRAINING_BYTES = 64 << 20  # text is taken from all over the corpus up to this much
@@ -48,9 +48,35 @@ class Tokenizer:
         """The ids of the pieces of `text`, nothing added."""
         return self._processor.encode(text)
 
+    def encode_masked(self, text: str, hf_spacing: bool = False) -> list[int]:
+        """The ids of a text in which each "[MASK]" hides a piece.
+
+        As in pretraining, where pieces are hidden after the text was cut: a space before [MASK] belongs to
+        the piece that it hides, and what follows without a space goes on with the word.
+
+        Args:
+            text: with any number of [MASK].
+            hf_spacing: begin a new word behind [MASK], as FNetTokenizer of transformers does.
+        """
+        if hf_spacing:
+            first, *others = (self.encode(part) for part in text.split(SPECIAL_PIECES[MASK_ID]))
+            return first + [i for part in others for i in (MASK_ID, *part)]
+        ids = self.encode(text)
+        space = self._processor.piece_to_id("▁")
+        return [i for k, i in enumerate(ids) if i != space or ids[k + 1 : k + 2] != [MASK_ID]]
+
     def encode_batch(self, texts: Sequence[str], num_threads: int = 1) -> list[list[int]]:
         """`encode` of several texts."""
         return self._processor.encode(list(texts), num_threads=num_threads)
+
+    def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """The ids of the pieces of `text`, and the characters [begin, end) of `text` that each stands for.
+
+        A piece with "▁" stands for the space too. Where normalisation makes several characters of one, their
+        pieces share it, or one of them has it and the others none.
+        """
+        found = self._processor.encode(text, out_type="offset_mapping")
+        return found["ids"], found["offsets"]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
         """The text of the pieces; special ones vanish, except those that are plain text to SentencePiece."""

@@ -1,5 +1,11 @@
-"""Models: the encoder with heads. Heads return logits only; `losses` makes losses of them."""
+"""Models: the encoder with heads. Heads return logits only; `losses` makes losses of them.
 
+Logits are float32 whatever the dtype of the computation. Submodules have the names of the original, and
+every classifier is called `classification`. `deterministic=False` draws dropout masks from the `dropout`
+generator; every model raises what `Encoder` raises.
+"""
+
+import dataclasses
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,20 +14,44 @@ import jax.numpy as jnp
 
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.mesh import Logical, gathered
+from fnet_jax.core.schema import Head
 from fnet_jax.nn.encoder import Encoder
 from fnet_jax.nn.layers import LayerNorm, dense, normal_init
 from fnet_jax.nn.parallel import take_positions
 
 
 class PretrainLogits(NamedTuple):
-    """Logits of both pretraining tasks, in float32 whatever the dtype of the computation."""
+    """Logits of both pretraining tasks."""
 
     masked_lm_BPV: jax.Array
     next_sentence_BC: jax.Array  # C = 2: 0 B follows A, 1 it does not
 
 
-class PretrainModel(nn.Module):
-    """Masked language model and next-sentence prediction on one encoder."""
+class SpanLogits(NamedTuple):
+    """Logits over the positions of an example."""
+
+    start_BL: jax.Array
+    end_BL: jax.Array  # of the last piece of the span, not the one behind it
+
+
+class EncoderModel(nn.Module):
+    """The encoder alone."""
+
+    config: ModelConfig
+
+    def setup(self) -> None:
+        """Names the submodule."""
+        self.encoder = Encoder(self.config)
+
+    def __call__(
+        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool
+    ) -> tuple[jax.Array, jax.Array]:
+        """sequence_BLD and pooled_BD in the dtype of the computation; see `Encoder`."""
+        return self.encoder(input_ids_BL, type_ids_BL, deterministic)
+
+
+class MaskedLMModel(nn.Module):
+    """Masked language model."""
 
     config: ModelConfig
 
@@ -32,6 +62,31 @@ class PretrainModel(nn.Module):
         self.predictions_dense = dense((None, "embed"), c.d_emb, dtype=c.dtype)
         self.predictions_layer_norm = LayerNorm(output_dtype=c.dtype)
         self.predictions_output = OutputProjection(c.vocab_size, ("vocab", "embed"))
+
+    def __call__(
+        self,
+        input_ids_BL: jax.Array,
+        type_ids_BL: jax.Array,
+        masked_lm_positions_BP: jax.Array,
+        deterministic: bool,
+    ) -> Any:
+        """logits_BPV of the pieces at the given positions; arguments as in `PretrainModel`."""
+        sequence_BLD, _ = self.encoder(input_ids_BL, type_ids_BL, deterministic)
+        return self.predict(sequence_BLD, masked_lm_positions_BP)
+
+    def predict(self, sequence_BLD: jax.Array, masked_lm_positions_BP: jax.Array) -> jax.Array:
+        """logits_BPV from what the encoder makes of the pieces."""
+        masked_BPD = take_positions(sequence_BLD, masked_lm_positions_BP)
+        hidden_BPE = self.predictions_layer_norm(nn.gelu(self.predictions_dense(masked_BPD)))
+        return self.predictions_output(hidden_BPE, self.encoder.word_embedding())
+
+
+class PretrainModel(MaskedLMModel):
+    """Masked language model and next-sentence prediction on one encoder."""
+
+    def setup(self) -> None:
+        """Names the submodules as the original does."""
+        super().setup()
         self.classification = OutputProjection(2)
 
     def __call__(
@@ -47,48 +102,94 @@ class PretrainModel(nn.Module):
             input_ids_BL: pieces, with [MASK] and others in place of those to predict.
             type_ids_BL: segment of each piece.
             masked_lm_positions_BP: positions to predict; unused slots may hold any position.
-            deterministic: False draws dropout masks from the `dropout` generator.
-
-        Returns:
-            `PretrainLogits`.
-
-        Raises:
-            ValueError: see `Encoder`.
+            deterministic: no dropout.
         """
         sequence_BLD, pooled_BD = self.encoder(input_ids_BL, type_ids_BL, deterministic)
-        masked_BPD = take_positions(sequence_BLD, masked_lm_positions_BP)
-        hidden_BPE = self.predictions_layer_norm(nn.gelu(self.predictions_dense(masked_BPD)))
-        masked_lm_BPV = self.predictions_output(hidden_BPE, self.encoder.word_embedding())
+        masked_lm_BPV = self.predict(sequence_BLD, masked_lm_positions_BP)
         return PretrainLogits(masked_lm_BPV, self.classification(pooled_BD))
 
 
-class SequenceModel(nn.Module):
-    """One label per example, a class or a number, from the pooled first token; named as the original's."""
+class _Classifier(nn.Module):
+    """The encoder, dropout (the original has none) and a projection to `num_outputs`."""
 
     config: ModelConfig
 
     def setup(self) -> None:
-        """Names the submodules as the original does; it has no dropout before the projection."""
+        """Names the submodules as the original does."""
         self.encoder = Encoder(self.config)
         self.dropout = nn.Dropout(self.config.classifier_dropout_rate)
         self.classification = OutputProjection(self.config.num_outputs)
 
+    def classify(
+        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool, pooled: bool
+    ) -> jax.Array:
+        """logits_BC of the pooled first token, or logits_BLC of every position."""
+        sequence_BLD, pooled_BD = self.encoder(input_ids_BL, type_ids_BL, deterministic)
+        return self.classification(self.dropout(pooled_BD if pooled else sequence_BLD, deterministic))
+
+
+class SequenceModel(_Classifier):
+    """One label per example, a class or a number, from the pooled first token."""
+
     def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool) -> jax.Array:
-        """Classifies.
+        """logits_BC; for regression C = 1 and the logit is the number."""
+        return self.classify(input_ids_BL, type_ids_BL, deterministic, pooled=True)
 
-        Args:
-            input_ids_BL: pieces.
-            type_ids_BL: segment of each piece.
-            deterministic: False draws dropout masks from the `dropout` generator.
 
-        Returns:
-            logits_BC in float32; for regression C = 1 and the logit is the number.
+class TokenModel(_Classifier):
+    """One label per piece."""
 
-        Raises:
-            ValueError: see `Encoder`.
-        """
-        _, pooled_BD = self.encoder(input_ids_BL, type_ids_BL, deterministic)
-        return self.classification(self.dropout(pooled_BD, deterministic))
+    def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool) -> jax.Array:
+        """logits_BLC."""
+        return self.classify(input_ids_BL, type_ids_BL, deterministic, pooled=False)
+
+
+class ChoiceModel(_Classifier):
+    """One of K texts, each encoded on its own; `num_outputs` is 1."""
+
+    def __call__(self, input_ids_BKL: jax.Array, type_ids_BKL: jax.Array, deterministic: bool) -> jax.Array:
+        """logits_BK."""
+        examples, choices, length = input_ids_BKL.shape
+        input_ids, type_ids = (ids.reshape(-1, length) for ids in (input_ids_BKL, type_ids_BKL))
+        return self.classify(input_ids, type_ids, deterministic, pooled=True).reshape(examples, choices)
+
+
+class SpanModel(_Classifier):
+    """The first and the last piece of a span of the text; `num_outputs` is 2."""
+
+    def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool) -> SpanLogits:
+        """Logits of every position, padding included."""
+        logits_BLC = self.classify(input_ids_BL, type_ids_BL, deterministic, pooled=False)
+        return SpanLogits(logits_BLC[..., 0], logits_BLC[..., 1])
+
+
+_MODELS: dict[Head, type[nn.Module]] = {
+    "encoder": EncoderModel,
+    "pretrain": PretrainModel,
+    "masked_lm": MaskedLMModel,
+    "next_sentence": SequenceModel,
+    "sequence": SequenceModel,
+    "tokens": TokenModel,
+    "choice": ChoiceModel,
+    "span": SpanModel,
+}
+# Outputs of the heads that have always the same number.
+_NUM_OUTPUTS: dict[Head, int] = {"next_sentence": 2, "choice": 1, "span": 2}
+
+
+def make_model(head: Head, config: ModelConfig) -> nn.Module:
+    """The encoder with a head.
+
+    Args:
+        head: which one.
+        config: `vocab_size` filled in, and `num_outputs` for the heads `sequence` and `tokens`; the others
+            have a number of their own.
+    """
+    if head in _NUM_OUTPUTS:
+        config = dataclasses.replace(config, num_outputs=_NUM_OUTPUTS[head])
+    if head == "next_sentence":  # as in pretraining
+        config = dataclasses.replace(config, classifier_dropout_rate=0.0)
+    return _MODELS[head](config)
 
 
 class OutputProjection(nn.Module):

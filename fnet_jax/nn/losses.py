@@ -5,14 +5,14 @@ or of different devices add up; their mean is the same however the examples were
 the means of parts is not, when the parts hold different numbers of masked positions.)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.pieces import MASK_ID
-from fnet_jax.nn.heads import PretrainLogits
+from fnet_jax.nn.heads import PretrainLogits, SpanLogits
 
 # f32 scalars: sum of a quantity, sum of its weights.
 Sum = tuple[jax.Array, jax.Array]
@@ -27,31 +27,46 @@ def pretrain_sums(logits: PretrainLogits, batch: Batch) -> dict[str, Sum]:
             `example_weights` the next-sentence terms.
 
     Returns:
-        (sum, weight) in float32 for `masked_lm_loss`, `masked_lm_accuracy`, the same two named
-        `mask_token_*` over the positions that read [MASK] (the task without the positions that show
-        the answer or a random piece), `next_sentence_loss`, `next_sentence_accuracy`. Losses are
-        cross-entropies in nats.
+        (sum, weight) in float32: those of `masked_lm_sums`, `next_sentence_loss` and
+        `next_sentence_accuracy`. Losses are cross-entropies in nats.
     """
-    fields = {name: jnp.asarray(field) for name, field in batch.items()}
-    loss_BP, hit_BP = _cross_entropy(logits.masked_lm_BPV, fields["masked_lm_ids"])
-    weights_BP = fields["masked_lm_weights"]
-    pieces_BP = jnp.take_along_axis(fields["input_ids"], fields["masked_lm_positions"], axis=1)
-    is_mask_BP = (pieces_BP == MASK_ID).astype(jnp.float32)
-
-    loss_B, hit_B = _cross_entropy(logits.next_sentence_BC, fields["next_sentence_labels"])
-    weights_B = fields["example_weights"]
+    labels_B = jnp.asarray(batch["next_sentence_labels"])
+    loss_B, hit_B = _cross_entropy(logits.next_sentence_BC, labels_B)
+    weights_B = jnp.asarray(batch["example_weights"])
     return {
-        "masked_lm_loss": _weighted(loss_BP, weights_BP),
-        "masked_lm_accuracy": _weighted(hit_BP, weights_BP),
-        "mask_token_loss": _weighted(loss_BP, weights_BP * is_mask_BP),
-        "mask_token_accuracy": _weighted(hit_BP, weights_BP * is_mask_BP),
+        **masked_lm_sums(logits.masked_lm_BPV, batch),
         "next_sentence_loss": _weighted(loss_B, weights_B),
         "next_sentence_accuracy": _weighted(hit_B, weights_B),
     }
 
 
+def masked_lm_sums(logits_BPV: jax.Array, batch: Batch) -> dict[str, Sum]:
+    """Loss and accuracy of masked LM.
+
+    Args:
+        logits_BPV: of the batch.
+        batch: fields of `core.batch.masked_lm_spec`; `masked_lm_weights` weigh the terms.
+
+    Returns:
+        (sum, weight) in float32 for `masked_lm_loss` in nats, `masked_lm_accuracy`, and the same two named
+        `mask_token_*` over the positions that read [MASK] (the task without the positions that show
+        the answer or a random piece).
+    """
+    fields = {name: jnp.asarray(field) for name, field in batch.items()}
+    loss_BP, hit_BP = _cross_entropy(logits_BPV, fields["masked_lm_ids"])
+    weights_BP = fields["masked_lm_weights"]
+    pieces_BP = jnp.take_along_axis(fields["input_ids"], fields["masked_lm_positions"], axis=1)
+    is_mask_BP = (pieces_BP == MASK_ID).astype(jnp.float32)
+    return {
+        "masked_lm_loss": _weighted(loss_BP, weights_BP),
+        "masked_lm_accuracy": _weighted(hit_BP, weights_BP),
+        "mask_token_loss": _weighted(loss_BP, weights_BP * is_mask_BP),
+        "mask_token_accuracy": _weighted(hit_BP, weights_BP * is_mask_BP),
+    }
+
+
 def pretrain_normalizers(batch: Batch) -> dict[str, jax.Array]:
-    """What `pretrain_loss` divides by, known before the model has run: total weight of each task.
+    """What the losses are divided by, known before the model has run: total weight of each task.
 
     When a batch is worked off in parts, the normalizers of the whole make the losses (and gradients)
     of the parts add up to those of the whole.
@@ -62,37 +77,58 @@ def pretrain_normalizers(batch: Batch) -> dict[str, jax.Array]:
     }
 
 
-def pretrain_loss(sums: Mapping[str, Sum], normalizers: Mapping[str, jax.Array]) -> jax.Array:
-    """The training loss: mean masked LM loss + mean next-sentence loss.
+def sum_of_means(
+    sums: Mapping[str, Sum], normalizers: Mapping[str, jax.Array], names: Sequence[str]
+) -> jax.Array:
+    """The training loss: the means of some losses, added up; f32 scalar.
 
     Args:
-        sums: of `pretrain_sums`, of the batch or a part of it.
-        normalizers: of `pretrain_normalizers`, of the whole batch.
-
-    Returns:
-        f32 scalar; a task with no weight at all contributes 0.
+        sums: of the batch or a part of it.
+        normalizers: what to divide by, of the whole batch; a loss with no weight at all contributes 0.
+        names: of the losses.
     """
-    mlm, nsp = (mean((sums[name][0], normalizers[name])) for name in ("masked_lm_loss", "next_sentence_loss"))
-    return mlm + nsp
+    return sum((mean((sums[name][0], normalizers[name])) for name in names), jnp.zeros((), jnp.float32))
 
 
-def label_sums(logits_BC: jax.Array, batch: Batch) -> dict[str, Sum]:
+def label_sums(logits: jax.Array, batch: Batch, weights: str = "example_weights") -> dict[str, Sum]:
     """Loss and accuracy of a labelled task.
 
     Args:
-        logits_BC: of the batch.
-        batch: fields of `core.batch.labelled_spec`. Integer labels are classes; float labels are numbers,
-            and C is 1.
+        logits: [B, C] or, with a label for each position, [B, L, C]; [B, K] of multiple choice.
+        batch: `labels`, of the shape of the logits without the last axis, and what weighs them. Integer
+            labels are classes; float labels are numbers, and C is 1.
+        weights: the field that weighs the labels.
 
     Returns:
         (sum, weight) in float32: `cross_entropy` in nats and `accuracy`; or `squared_error`.
     """
-    labels_B, weights_B = jnp.asarray(batch["labels"]), jnp.asarray(batch["example_weights"])
-    if jnp.issubdtype(labels_B.dtype, jnp.floating):
-        error_B = logits_BC.astype(jnp.float32)[:, 0] - labels_B
-        return {"squared_error": _weighted(error_B * error_B, weights_B)}
-    loss_B, hit_B = _cross_entropy(logits_BC, labels_B)
-    return {"cross_entropy": _weighted(loss_B, weights_B), "accuracy": _weighted(hit_B, weights_B)}
+    labels, label_weights = jnp.asarray(batch["labels"]), jnp.asarray(batch[weights])
+    if jnp.issubdtype(labels.dtype, jnp.floating):
+        error = logits.astype(jnp.float32)[..., 0] - labels
+        return {"squared_error": _weighted(error * error, label_weights)}
+    loss, hit = _cross_entropy(logits, labels)
+    return {"cross_entropy": _weighted(loss, label_weights), "accuracy": _weighted(hit, label_weights)}
+
+
+def span_sums(logits: SpanLogits, batch: Batch) -> dict[str, Sum]:
+    """Loss and accuracies of span extraction.
+
+    Args:
+        logits: of the batch.
+        batch: fields of `core.batch.span_spec`.
+
+    Returns:
+        (sum, weight) in float32: `cross_entropy` in nats, the mean of that of the start and that of the end
+        (both over all positions, as BERT); `start_accuracy`, `end_accuracy`.
+    """
+    weights_B = jnp.asarray(batch["example_weights"])
+    start_loss_B, start_hit_B = _cross_entropy(logits.start_BL, jnp.asarray(batch["start_positions"]))
+    end_loss_B, end_hit_B = _cross_entropy(logits.end_BL, jnp.asarray(batch["end_positions"]))
+    return {
+        "cross_entropy": _weighted((start_loss_B + end_loss_B) / 2, weights_B),
+        "start_accuracy": _weighted(start_hit_B, weights_B),
+        "end_accuracy": _weighted(end_hit_B, weights_B),
+    }
 
 
 def mean(total: Sum) -> jax.Array:

@@ -108,7 +108,7 @@ def complete(config: Config) -> Config:
         )
     outputs = model.num_outputs
     if task is not None and not outputs:
-        outputs = 1 if task.regression else len(config.data.labels or task.labels)
+        outputs = task.num_outputs(config.data.labels)
         if not outputs:
             raise UserError(
                 f"model.num_outputs=0 leaves open how many labels task={config.task!r} has; set it"

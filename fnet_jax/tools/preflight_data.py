@@ -10,9 +10,9 @@ from grain.sources import ArrayRecordDataSource
 
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.workdir import workdir_of
+from fnet_jax.core.workdir import TOKENIZER_FILE, workdir_of
 from fnet_jax.data import prepare
-from fnet_jax.data.dataset import SPLITS, TOKEN_COUNTS_FILE, TOKENIZER_FILE, DatasetInfo
+from fnet_jax.data.dataset import SPLITS, TOKEN_COUNTS_FILE, DatasetInfo
 from fnet_jax.data.labelled import open_labelled
 from fnet_jax.data.tasks import TASKS
 from fnet_jax.data.tokenizer import load_tokenizer
@@ -41,7 +41,7 @@ def describe(config: Config, workdir: str) -> Described:
     Raises:
         UserError: if they are not there, not whole, or made for another config.
     """
-    return _pretraining(config, workdir) if config.task == "pretrain" else _labelled(config, workdir)
+    return _pretraining(config, workdir) if config.is_pretraining else _labelled(config, workdir)
 
 
 def _pretraining(config: Config, workdir: str) -> Described:
@@ -100,8 +100,7 @@ def _labelled(config: Config, workdir: str) -> Described:
     data = open_labelled(config.task, config.data, config.seed)
     same: dict[str, Any] = {"the labels": list(data.labels)}
     for name, split in data.splits.items():
-        labels = None if split.labels is None else split.labels.tolist()
-        same[f"split {name!r}"] = _digest([list(split.texts), list(split.texts_b or []), labels])
+        same[f"split {name!r}"] = split.digest()
     path = _tokenizer(config, workdir)
     vocab_size, said = config.data.tokenizer_pieces, "a tokenizer will be trained"
     if path:
@@ -109,7 +108,7 @@ def _labelled(config: Config, workdir: str) -> Described:
         vocab_size, said = tokenizer.vocab_size, f"tokenizer {path}"
         same["the tokenizer"] = tokenizer.sha256[:12]
     counts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits.items())
-    outputs = 1 if TASKS[config.task].regression else len(data.labels)
+    outputs = TASKS[config.task].num_outputs(data.labels)
     return Described(f"{config.task}: {counts} examples; {said}", vocab_size, outputs, same)
 
 

@@ -51,7 +51,7 @@ def make_points(sweep: sweep_lib.Sweep, config: Any, fixed: Sequence[str], workd
 
 def _share_data(config: Config, workdir: str) -> Config:
     """Puts the data set where every point that needs the same one looks for it."""
-    if config.task != "pretrain" or config.data.dir:
+    if not config.is_pretraining or config.data.dir:
         return config
     data = config.data
     made_of = {

@@ -100,7 +100,7 @@ class Checkpointer:
 
         Args:
             step: of the state.
-            state: to be saved.
+            state: to be saved; without its optimizer if `opt_state` is None.
             score: of the state, if it was evaluated; greater is better, nan is worst.
 
         Raises:
@@ -111,18 +111,16 @@ class Checkpointer:
             if score is not None:
                 self._add_score(step, score)
             return
+        items: dict[str, Any] = {VARIABLES: ocp.args.PyTreeSave(dict(state.variables))}
+        if state.opt_state is not None:
+            items[OPTIMIZER] = ocp.args.StandardSave(state.opt_state)
         with self._failure_named():
             self._manager.wait_until_finished()
             self._saving = step
             self._manager.save(
                 step,
                 metrics=None if score is None else _scored(step, score),
-                args=ocp.args.Composite(
-                    **{
-                        VARIABLES: ocp.args.PyTreeSave(dict(state.variables)),
-                        OPTIMIZER: ocp.args.StandardSave(state.opt_state),
-                    }
-                ),
+                args=ocp.args.Composite(**items),
             )
 
     def wait(self) -> None:
@@ -263,7 +261,13 @@ class Checkpointer:
     def _check_fit(self, step: int, item: str, abstract: Any, part: bool = False) -> None:
         """Compares names and shapes with what is on disk, before any array is read."""
         assert self._manager is not None
-        saved = _shapes(self._manager.item_metadata(step)[item].tree)
+        found = self._manager.item_metadata(step)[item]
+        if found is None:
+            raise UserError(
+                f"checkpoint {self.directory}/{step} holds no {item}, so no run goes on from it; start in a "
+                f"fresh --workdir with --config.init_from={os.path.dirname(self.directory)}"
+            )
+        saved = _shapes(found.tree)
         wanted = _shapes(abstract)
         faults = [
             *(f"{name} has shape {saved[name]}, the config needs {shape}"

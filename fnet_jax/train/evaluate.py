@@ -1,7 +1,6 @@
 """Evaluation: a state on a split, each example once; a checkpoint on all splits of its task."""
 
 import dataclasses
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
@@ -14,14 +13,11 @@ from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config, Task
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.data.tasks import TASKS
-from fnet_jax.train import predictions
 from fnet_jax.train.checkpoint import Checkpointer, reason
-from fnet_jax.train.confusion import draw_confusion
-from fnet_jax.train.datasets import LabelledDataset
+from fnet_jax.train.labelled_dataset import LabelledDataset
 from fnet_jax.train.metrics import HostSums, Variables, compute, merge, to_host
 from fnet_jax.train.resolve import resolve
 from fnet_jax.train.run import Run, set_up
-from fnet_jax.train.scores import predictions_of
 from fnet_jax.train.step import EvalStep
 
 
@@ -156,7 +152,7 @@ class CheckpointEvaluator:
         Args:
             step: of the checkpoint.
             splits: to evaluate; () for all validation splits of the task.
-            write_predictions: leave predictions-TASK-SPLIT.jsonl and confusion-TASK-SPLIT.png.
+            write_predictions: leave what the model says of each example, as the task writes it.
 
         Returns:
             `step`, `task`, `examples`, the metrics, those of the baseline under `baseline_...`, `flaws`;
@@ -187,7 +183,8 @@ class CheckpointEvaluator:
             prefix = "" if split == splits[0] else f"{split}/"
             result |= {prefix + name: value for name, value in self._flat(split, found).items()}
             if write_predictions and isinstance(run.dataset, LabelledDataset) and hosts.is_first():
-                _write_predictions(run, run.dataset, self._workdir, split, step, found)
+                for line in run.dataset.write_predictions(split, found.outputs, self._workdir, step):
+                    print(line)
         return result
 
     def _flat(self, split: str, found: Evaluation) -> dict[str, Any]:
@@ -208,7 +205,7 @@ def on_task(config: Config, task: str) -> Config:
     Raises:
         UserError: if there is no such task, or `config` is that of pretraining.
     """
-    if config.task == "pretrain" or task not in TASKS:
+    if config.is_pretraining or task not in TASKS:
         raise UserError(
             f"--tasks={task}: valid are {', '.join(TASKS)}, and the checkpoint must be of a labelled task"
         )
@@ -225,22 +222,3 @@ def evaluate_checkpoint(
     """Evaluates one checkpoint; see `CheckpointEvaluator.evaluate`. By default the best or the newest."""
     workdir, step = resolve(workdir, step)
     return CheckpointEvaluator(config, workdir).evaluate(step, splits, write_predictions)
-
-
-def _write_predictions(
-    run: Run, dataset: LabelledDataset, workdir: str, split: str, step: int, found: Evaluation
-) -> None:
-    """Leaves what the model says of each example, and a picture of where it errs."""
-    examples = dataset.data.split(split).take(range(found.examples))
-    logits_NC = found.outputs["logits"]
-    name = f"{dataset.task.name}-{split}"
-    path = os.path.join(workdir, f"predictions-{name}.jsonl")
-    predictions.write(path, examples, dataset.labels, logits_NC)
-    print(f"predictions: {path}")
-    if examples.labels is None:
-        return
-    answers = predictions_of(dataset.task, logits_NC)
-    path = os.path.join(workdir, f"confusion-{name}.png")
-    title = f"{dataset.task.title}, {split}, step {step}"
-    draw_confusion(path, dataset.labels, examples.labels, answers, title)
-    print(f"picture:     {path}")

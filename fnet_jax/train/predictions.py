@@ -1,27 +1,63 @@
-"""What a model says of every example, as JSONL."""
+"""What a model says of an example, and files of it as JSONL."""
 
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
 
 from fnet_jax.core.errors import UserError
+from fnet_jax.data.choices import ChoiceSplit
 from fnet_jax.data.dataset import write_atomically
 from fnet_jax.data.splits import LabelledSplit
 
 _DIGITS = 6
 
 
-def write(path: str, split: LabelledSplit, names: Sequence[str], logits_NC: np.ndarray) -> None:
+class Prediction(NamedTuple):
+    """What a classifier says of an example.
+
+    Attributes:
+        prediction: name of the most probable class; for regression the number.
+        scores: probability of each class by name; {} for regression.
+    """
+
+    prediction: str | float
+    scores: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields in a file: few digits, null for what is no finite number, no empty `scores`."""
+        value = self.prediction if isinstance(self.prediction, str) else _number(self.prediction)
+        scores = {name: _number(score) for name, score in self.scores.items()}
+        return {"prediction": value, "scores": scores} if scores else {"prediction": value}
+
+
+def of_logits(names: Sequence[str], logits_NC: np.ndarray) -> list[Prediction]:
+    """The predictions of N examples.
+
+    Args:
+        names: of the classes in the order of their ids; () for regression.
+        logits_NC: of the model; for regression C = 1.
+    """
+    if not names:
+        return [Prediction(float(value), {}) for value in logits_NC[:, 0]]
+    probabilities_NC = scipy.special.softmax(logits_NC, axis=-1)
+    return [
+        Prediction(names[class_id], dict(zip(names, probabilities_C.tolist(), strict=True)))
+        for class_id, probabilities_C in zip(logits_NC.argmax(-1), probabilities_NC, strict=True)
+    ]
+
+
+def write(path: str, split: LabelledSplit | ChoiceSplit, names: Sequence[str], logits_NC: np.ndarray) -> None:
     """Writes one JSON object per example.
 
     | field | what |
     |---|---|
     | `index` | the benchmark's number of the example, else that of its row |
     | `text`, `text_b` | the second one for pairs alone |
+    | `choices` | the texts to choose from, of multiple choice |
     | `label` | name of the class, or number; null where the split has none |
     | `prediction` | the same of the model; null where its number is not finite |
     | `scores` | probability of each class by name; not for regression |
@@ -40,14 +76,12 @@ def write(path: str, split: LabelledSplit, names: Sequence[str], logits_NC: np.n
         raise ValueError(
             f"logits {logits_NC.shape} do not fit {len(split)} examples and {len(names)} classes"
         )
-    rows = _classes(names, logits_NC) if names else _numbers(logits_NC)
     lines = []
-    for row, predicted in enumerate(rows):
-        example: dict[str, Any] = {"index": split.ids[row], "text": split.texts[row]}
-        if split.texts_b is not None:
-            example["text_b"] = split.texts_b[row]
-        example["label"] = _label(split, names, row)
-        lines.append(json.dumps({**example, **predicted}, ensure_ascii=False, allow_nan=False) + "\n")
+    for row, predicted in enumerate(of_logits(names, logits_NC)):
+        example = {"index": split.ids[row], **split.shown(row), "label": _label(split, names, row)}
+        lines.append(
+            json.dumps({**example, **predicted.as_json()}, ensure_ascii=False, allow_nan=False) + "\n"
+        )
     write_atomically(path, "".join(lines).encode())
 
 
@@ -76,22 +110,7 @@ def read(path: str) -> list[dict[str, Any]]:
     return found
 
 
-def _classes(names: Sequence[str], logits_NC: np.ndarray) -> list[dict[str, Any]]:
-    probabilities_NC = scipy.special.softmax(logits_NC, axis=-1)
-    return [
-        {
-            "prediction": names[class_id],
-            "scores": {name: _number(value) for name, value in zip(names, probabilities, strict=True)},
-        }
-        for class_id, probabilities in zip(logits_NC.argmax(-1), probabilities_NC, strict=True)
-    ]
-
-
-def _numbers(logits_NC: np.ndarray) -> list[dict[str, Any]]:
-    return [{"prediction": _number(value)} for value in logits_NC[:, 0]]
-
-
-def _label(split: LabelledSplit, names: Sequence[str], row: int) -> str | float | None:
+def _label(split: LabelledSplit | ChoiceSplit, names: Sequence[str], row: int) -> str | float | None:
     if split.labels is None:
         return None
     label = split.labels[row]

@@ -51,7 +51,8 @@ class Progress:
         flops = perf.train_flops_per_example(
             config.model, layer_mixers(config.model), run.objective.predictions
         )
-        self._flops_per_step = flops * config.train.train_batch_size
+        self._sequences_per_step = run.objective.sequences * config.train.train_batch_size
+        self._flops_per_step = flops * self._sequences_per_step
         peak = perf.peak_flops(jax.devices()[0], config.model.dtype)
         self._peak_flops = peak * jax.device_count() if peak else None
         self._console = ConsoleWriter(start_step, self._num_steps) if hosts.is_first() else None
@@ -140,7 +141,8 @@ class Progress:
             values["skipped_steps"] = self._window["skipped_steps"][0]
         values["learning_rate"] = self._last["learning_rate"][0]
         values["examples_per_second"] = rate
-        values["tokens_per_second"] = rate * self._config.model.max_seq_length
+        sequences = self._window_steps * self._sequences_per_step
+        values["tokens_per_second"] = sequences * self._config.model.max_seq_length / busy
         values["data_wait_share"] = parts.get("data", 0.0) / busy
         if self._peak_flops:
             values["mfu"] = self._flops_per_step * self._window_steps / busy / self._peak_flops

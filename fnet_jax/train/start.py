@@ -1,6 +1,5 @@
 """How a run begins: the state to go on from, and what is left in the workdir for others."""
 
-import dataclasses
 import filecmp
 import os
 import shutil
@@ -8,14 +7,12 @@ import shutil
 from fnet_jax.core import config as config_lib
 from fnet_jax.core import hosts
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.workdir import save_config, saved_config
-from fnet_jax.data.dataset import TOKENIZER_FILE
+from fnet_jax.core.workdir import TOKENIZER_FILE, save_config, saved_config
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.recovery import restore_newest
-from fnet_jax.train.resolve import resolve
 from fnet_jax.train.run import Run
 from fnet_jax.train.state import TrainState, create_state
-from fnet_jax.train.warm_start import with_pretrained_encoder
+from fnet_jax.train.warm_start import with_pretrained_encoder, with_pretrained_modules
 
 
 def initial_state(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[TrainState, int]:
@@ -23,7 +20,8 @@ def initial_state(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[T
 
     1. The workdir has a checkpoint that is whole: resume it, whatever `init_from` says.
     2. `init_from` is set: fresh optimizer and step 0, params from there; a labelled task takes the
-       encoder alone.
+       encoder alone, and so does pretraining from a labelled task. Pretraining from another one takes
+       what both have.
     3. Otherwise: random parameters.
     """
     found = restore_newest(checkpointer, run.abstract)
@@ -32,18 +30,13 @@ def initial_state(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[T
         return found
     if not run.config.init_from:
         return create_state(run.abstract, run.objective, run.optimizer, run.config.seed), 0
-    if run.config.task != "pretrain":
-        state = create_state(run.abstract, run.objective, run.optimizer, run.config.seed)
-        state, said = with_pretrained_encoder(run.config, state)
-        hosts.say(said)
-        return state, 0
-    source, step = resolve(run.config.init_from)
-    hosts.say(f"warm start: parameters of step {step} of {source}, fresh optimizer")
-    reader = Checkpointer(source, read_only=True)
-    variables = reader.restore_variables(step, run.abstract.variables)
-    reader.close()
     state = create_state(run.abstract, run.objective, run.optimizer, run.config.seed)
-    return dataclasses.replace(state, **variables), 0
+    if not run.config.is_pretraining:
+        state, said = with_pretrained_encoder(run.config, state)
+    else:
+        state, said = with_pretrained_modules(run.config, state)
+    hosts.say(said)
+    return state, 0
 
 
 def leave_config(run: Run, workdir: str) -> None:

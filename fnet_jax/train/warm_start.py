@@ -1,4 +1,4 @@
-"""Starts a labelled task from a pretrained encoder; the head and the optimizer are fresh."""
+"""Starts a run from the parameters of another one; the optimizer is fresh."""
 
 import dataclasses
 from typing import Any
@@ -8,6 +8,7 @@ import jax
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
+from fnet_jax.core.workdir import saved_config
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.metrics import Variables
 from fnet_jax.train.resolve import resolve
@@ -58,6 +59,37 @@ def with_pretrained_encoder(config: Config, state: TrainState) -> tuple[TrainSta
             "FNet mixes padding like any other token, so expect lower scores than at one length"
         )
     return dataclasses.replace(state, **merged), text
+
+
+def with_pretrained_modules(config: Config, state: TrainState) -> tuple[TrainState, str]:
+    """Replaces the encoder and, where `init_from` is of a pretraining too, the heads that both have.
+
+    Returns:
+        The state, and a sentence that says what is fresh.
+
+    Raises:
+        UserError: if there is no such checkpoint, or it does not fit the config.
+    """
+    source, step = resolve(config.init_from)
+    saved = saved_config(source)
+    checkpointer = Checkpointer(source, read_only=True)
+    there = {path.split("/")[1] for path in checkpointer.shapes(step)}
+    if saved is not None and not saved.is_pretraining:
+        there = {ENCODER}
+    wanted = {
+        group: {name: module for name, module in tree.items() if name in there or name == ENCODER}
+        for group, tree in state.variables.items()
+    }
+    restored = checkpointer.restore_part(step, jax.tree.map(_struct, wanted))
+    checkpointer.close()
+    merged = {group: {**state.variables[group], **restored.get(group, {})} for group in state.variables}
+    fresh = sorted(state.params.keys() - there - {ENCODER})
+    text = f"warm start: parameters of step {step} of {source}, fresh optimizer"
+    return dataclasses.replace(state, **merged), text + (f", fresh {', '.join(fresh)}" if fresh else "")
+
+
+def _struct(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
 
 
 def _encoder(variables: Variables) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""The whole pretraining model against float64 NumPy; parameter counts; sharding."""
+"""The whole pretraining model against float64 NumPy; every head; parameter counts; sharding."""
+
+import typing
 
 import jax
 import jax.numpy as jnp
@@ -7,11 +9,13 @@ import pytest
 
 from fnet_jax.core.hlo import collective_kinds
 from fnet_jax.core.mesh import batch_sharding, create_mesh, param_shardings, path_str, replicated
+from fnet_jax.core.schema import Head
 from fnet_jax.nn.encoder import layer_runs
-from fnet_jax.nn.heads import PretrainModel, SequenceModel, param_count
-from fnet_jax.nn.losses import pretrain_loss, pretrain_normalizers, pretrain_sums
+from fnet_jax.nn.heads import PretrainModel, SequenceModel, make_model, param_count
+from fnet_jax.nn.losses import pretrain_normalizers, pretrain_sums, sum_of_means
 from tests.nn import reference
 
+LOSSES = ("masked_lm_loss", "next_sentence_loss")
 INPUTS = ("input_ids", "type_ids", "masked_lm_positions")
 HYBRID = dict(num_layers=3, num_attention_layers=1, attention_layout="top")
 BASE = dict(num_layers=12, d_model=768, d_emb=768, d_ff=3072, num_heads=12)
@@ -156,7 +160,7 @@ def test_sharded_gradient_equals_whole_and_gathers_nothing(overrides):
 
     def loss(params, batch):
         logits = model.apply({**variables, "params": params}, *(batch[name] for name in INPUTS), True)
-        return pretrain_loss(pretrain_sums(logits, batch), pretrain_normalizers(batch))
+        return sum_of_means(pretrain_sums(logits, batch), pretrain_normalizers(batch), LOSSES)
 
     expected = jax.jit(jax.value_and_grad(loss))(variables["params"], batch)
     mesh = create_mesh()
@@ -211,3 +215,102 @@ def test_classifier_dropout_is_an_option():
     np.testing.assert_array_equal(still, moved)
     still, moved = logits(classifier_dropout_rate=0.5)
     assert np.abs(still - moved).max() > 0
+
+
+def inputs_of(head, config, batch_size=4):
+    """The arrays that the model of a head is called with."""
+    batch = reference.tiny_batch(config, batch_size)
+    if head == "choice":  # K = 2
+        return [batch[name].reshape(batch_size // 2, 2, -1) for name in INPUTS[:2]]
+    return [batch[name] for name in (INPUTS if head in ("pretrain", "masked_lm") else INPUTS[:2])]
+
+
+def head_outputs(head, config, batch_size=4):
+    """Variables with stirred parameters, and what the model makes of a batch, a list."""
+    model, inputs = make_model(head, config), inputs_of(head, config, batch_size)
+    variables = stir(model.init(jax.random.key(0), *inputs, True))
+    outputs = model.apply(variables, *inputs, True)
+    return variables, list(outputs) if isinstance(outputs, tuple) else [outputs]
+
+
+CONFIG = dict(num_outputs=3)
+PREDICTIONS = {"predictions_dense", "predictions_layer_norm", "predictions_output"}
+HEADS = {  # names beside the encoder, shapes for B = 4, L = 12, D = 8, P = 5, V = 30, C = 3, K = 2
+    "encoder": (set(), [(4, 12, 8), (4, 8)]),
+    "pretrain": (PREDICTIONS | {"classification"}, [(4, 5, 30), (4, 2)]),
+    "masked_lm": (PREDICTIONS, [(4, 5, 30)]),
+    "next_sentence": ({"classification"}, [(4, 2)]),
+    "sequence": ({"classification"}, [(4, 3)]),
+    "tokens": ({"classification"}, [(4, 12, 3)]),
+    "choice": ({"classification"}, [(2, 2)]),
+    "span": ({"classification"}, [(4, 12), (4, 12)]),
+}
+
+
+def test_every_head_has_names_and_shapes_and_sharding_rules():
+    config = reference.tiny_config(**CONFIG)
+    assert set(HEADS) == set(typing.get_args(Head))
+    for head, (names, expected) in HEADS.items():
+        variables, outputs = head_outputs(head, config)
+        assert variables["params"].keys() == {"encoder", *names}, head
+        assert [output.shape for output in outputs] == expected, head
+        assert all(output.dtype == jnp.float32 for output in outputs)
+        param_shardings(create_mesh(), variables["params"])
+
+
+def test_logits_of_positions_and_choices_are_the_encoders_outputs_projected():
+    """The encoder is checked above; here its outputs meet the projection in float64."""
+    config = reference.tiny_config(**CONFIG)
+
+    def expected(variables, take):
+        encoder = {"params": {"encoder": variables["params"]["encoder"]}}
+        ids, types = inputs_of("sequence", config)
+        outputs = make_model("encoder", config).apply(encoder, ids, types, True)
+        head = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"]["classification"])
+        return np.asarray(outputs[take], np.float64) @ head["output_kernel"].T + head["output_bias"]
+
+    variables, (tokens_BLC,) = head_outputs("tokens", config)
+    np.testing.assert_allclose(tokens_BLC, expected(variables, 0), rtol=2e-5, atol=2e-5)
+    variables, span = head_outputs("span", config)
+    np.testing.assert_allclose(np.stack(span, -1), expected(variables, 0), rtol=2e-5, atol=2e-5)
+    variables, (choice_BK,) = head_outputs("choice", config)
+    np.testing.assert_allclose(choice_BK.reshape(4, 1), expected(variables, 1), rtol=2e-5, atol=2e-5)
+
+
+def test_masked_lm_alone_is_the_pretraining_model_without_its_classifier():
+    config = reference.tiny_config()
+    model, variables, batch = build(config)
+    inputs = [batch[name] for name in INPUTS]
+    without = {name: value for name, value in variables["params"].items() if name != "classification"}
+    alone = make_model("masked_lm", config).apply({**variables, "params": without}, *inputs, True)
+    np.testing.assert_array_equal(alone, model.apply(variables, *inputs, True).masked_lm_BPV)
+
+
+@pytest.mark.parametrize("head", ["tokens", "choice", "span"])
+def test_the_heads_are_the_same_on_any_mesh(head):
+    config = reference.tiny_config(d_ff=16, **CONFIG)
+    model, inputs = make_model(head, config), inputs_of(head, config, 8)
+    variables = stir(model.init(jax.random.key(0), *inputs, True))
+
+    def loss(variables, inputs):
+        return sum(
+            jnp.sum(jnp.sin(logits)) for logits in jax.tree.leaves(model.apply(variables, *inputs, True))
+        )
+
+    expected = jax.jit(jax.value_and_grad(loss))(variables, inputs)
+    mesh = create_mesh(data=2, seq=2, tensor=2)
+    with jax.set_mesh(mesh):
+        placed = jax.device_put(inputs, batch_sharding(mesh))
+        actual = jax.jit(jax.value_and_grad(loss))(jax.device_put(variables, replicated(mesh)), placed)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=2e-4), actual, expected)
+
+
+def test_next_sentence_alone_takes_no_notice_of_the_classifiers_config():
+    config = reference.tiny_config(dropout_rate=0.0, num_outputs=7, classifier_dropout_rate=0.5)
+    model, inputs = make_model("next_sentence", config), inputs_of("next_sentence", config)
+    variables = model.init(jax.random.key(0), *inputs, True)
+    still, moved = (
+        model.apply(variables, *inputs, deterministic, rngs={"dropout": jax.random.key(1)})
+        for deterministic in (True, False)
+    )
+    np.testing.assert_array_equal(still, moved)

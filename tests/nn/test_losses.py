@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from fnet_jax.nn.heads import PretrainLogits
-from fnet_jax.nn.losses import label_sums, mean, pretrain_loss, pretrain_normalizers, pretrain_sums
+from fnet_jax.nn.losses import label_sums, mean, pretrain_normalizers, pretrain_sums, sum_of_means
 from tests.nn import reference
 
 CONFIG = reference.tiny_config()
+LOSSES = ("masked_lm_loss", "next_sentence_loss")
 
 
 def random_logits(batch, seed=1, scale=3.0):
@@ -55,7 +56,7 @@ def test_sums_match_float64():
         assert all(value.dtype == jnp.float32 and value.shape == () for value in actual[name])
         np.testing.assert_allclose(actual[name], pair, rtol=1e-5, err_msg=name)
 
-    total = pretrain_loss(actual, pretrain_normalizers(batch))
+    total = sum_of_means(actual, pretrain_normalizers(batch), LOSSES)
     np.testing.assert_allclose(
         total,
         np.sum(loss * weights) / weights.sum() + np.sum(order_loss * examples) / examples.sum(),
@@ -69,7 +70,7 @@ def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch():
     normalizers = pretrain_normalizers(batch)
 
     def loss(logits, batch, normalizers):
-        return pretrain_loss(pretrain_sums(logits, batch), normalizers)
+        return sum_of_means(pretrain_sums(logits, batch), normalizers, LOSSES)
 
     loss_and_gradient = jax.jit(jax.value_and_grad(loss))
     whole, gradient = loss_and_gradient(logits, batch, normalizers)
@@ -92,7 +93,7 @@ def test_a_batch_of_fillers_has_loss_and_gradient_zero():
     batch["example_weights"] = np.zeros_like(batch["example_weights"])
 
     def loss(logits):
-        return pretrain_loss(pretrain_sums(logits, batch), pretrain_normalizers(batch))
+        return sum_of_means(pretrain_sums(logits, batch), pretrain_normalizers(batch), LOSSES)
 
     value, gradient = jax.value_and_grad(loss)(random_logits(batch))
     assert value == 0

@@ -1,0 +1,99 @@
+"""Tables of names: which tensors of another project a parameter of ours is made of, and both ways through."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from tqdm import tqdm
+
+from fnet_jax.core.errors import UserError
+
+
+class Stored(Protocol):
+    """A tensor in a file, not read yet."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As the file declares it."""
+        ...
+
+    def read(self) -> np.ndarray:
+        """The tensor."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A parameter of ours, and the tensors of theirs that it is made of.
+
+    Attributes:
+        path: ours.
+        shape: ours.
+        names: theirs; for a parameter with a leading axis for the layers, one of each layer.
+        their_shape: of each tensor.
+        transposed: whether theirs lie the other way round.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    names: tuple[str, ...]
+    their_shape: tuple[int, ...]
+    transposed: bool = False
+
+
+def gather(source: str, rows: Sequence[Row], tensors: Mapping[str, Stored]) -> dict[str, np.ndarray]:
+    """Reads the tensors into our layout, in float32. Besides the result, one tensor is in memory.
+
+    Args:
+        source: where they come from, for the message.
+        rows: a row for each parameter.
+        tensors: by their names.
+
+    Returns:
+        Path -> array.
+
+    Raises:
+        UserError: naming every tensor that is missing, surplus or of another shape.
+    """
+    wanted = {name: row.their_shape for row in rows for name in row.names}
+    faults = [
+        *(f"{name} is missing" for name in wanted if name not in tensors),
+        *(f"{name} is surplus" for name in tensors if name not in wanted),
+        *(
+            f"{name} has shape {list(tensors[name].shape)} and not {list(shape)}"
+            for name, shape in wanted.items()
+            if name in tensors and tensors[name].shape != shape
+        ),
+    ]
+    if faults:
+        raise UserError(f"{source} does not hold the model that its sizes tell: {'; '.join(faults)}")
+    shown = _with_progress(rows, "read")
+    return {row.path: _stacked(row, tensors) for row in shown}
+
+
+def scatter(rows: Sequence[Row], arrays: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+    """The inverse of `gather`: name and tensor, contiguous."""
+    for row in _with_progress(rows, "rearrange"):
+        parts = np.asarray(arrays[row.path]).reshape(len(row.names), *_our_shape(row))
+        for name, part in zip(row.names, parts, strict=True):
+            part = part.T if row.transposed else part.reshape(row.their_shape)
+            yield name, np.ascontiguousarray(part)
+
+
+def _with_progress(rows: Sequence[Row], text: str) -> Iterable[Row]:
+    """Shows a bar on a terminal when it takes longer than a second."""
+    return tqdm(rows, desc=text, unit="parameter", leave=False, disable=None, delay=1)
+
+
+def _stacked(row: Row, tensors: Mapping[str, Stored]) -> np.ndarray:
+    parts = np.empty((len(row.names), *_our_shape(row)), np.float32)
+    for part, name in zip(parts, row.names, strict=True):
+        tensor = tensors[name].read()
+        part[...] = tensor.T if row.transposed else tensor.reshape(part.shape)
+    return parts.reshape(row.shape)
+
+
+def _our_shape(row: Row) -> tuple[int, ...]:
+    """Of what one tensor of theirs becomes."""
+    return row.their_shape[::-1] if row.transposed else row.their_shape

@@ -1,0 +1,67 @@
+"""Models in workdirs of `train.py`: read from a checkpoint, written as one checkpoint."""
+
+import os
+import shutil
+from typing import Any
+
+import jax
+import numpy as np
+
+from fnet_jax.bridge.inputs import abstract_variables
+from fnet_jax.bridge.loaded import Loaded, bare_head
+from fnet_jax.core.errors import UserError
+from fnet_jax.core.workdir import CONFIG_FILE, TOKENIZER_FILE, save_config, saved_config
+from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.objective import head_of
+from fnet_jax.train.resolve import resolve
+from fnet_jax.train.state import TrainState
+
+
+def read(folder: str, step: int | None = None) -> Loaded:
+    """Reads the parameters of a run.
+
+    Args:
+        folder: a workdir, or one checkpoint folder WORKDIR/checkpoints/STEP.
+        step: as for `resolve`.
+
+    Raises:
+        UserError: if there is no such checkpoint, or it is damaged.
+    """
+    workdir, step = resolve(folder, step)
+    config = saved_config(workdir)
+    if config is None:
+        raise UserError(f"{workdir} holds no {CONFIG_FILE}; put back the one that training left there")
+    checkpointer = Checkpointer(workdir, read_only=True)
+    try:
+        head = bare_head(head_of(config), list(checkpointer.shapes(step)))
+        abstract = {"constants": {}, **abstract_variables(head, config.model)}
+        # Arrays of NumPy stand for themselves in what Orbax is told to restore; these take no memory.
+        hosted = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), abstract)
+        variables = dict(checkpointer.restore_variables(step, hosted))
+    finally:
+        checkpointer.close()
+    if not variables["constants"]:
+        del variables["constants"]
+    tokenizer = os.path.join(workdir, TOKENIZER_FILE)
+    return Loaded(config, head, variables, tokenizer if os.path.exists(tokenizer) else None)
+
+
+def write(loaded: Loaded, folder: str, step: int = 0, opt_state: Any = None) -> None:
+    """Writes the model as a checkpoint into `folder`, which exists and is empty.
+
+    `init_from`, eval.py and predict open it; a run goes on in it only if it has an optimizer.
+
+    Args:
+        loaded: the model.
+        folder: becomes a workdir.
+        step: of the checkpoint.
+        opt_state: as `train.optim.make_optimizer(loaded.config.optim, ...)` has it.
+    """
+    save_config(loaded.config, folder)
+    if loaded.tokenizer_path:
+        shutil.copyfile(loaded.tokenizer_path, os.path.join(folder, TOKENIZER_FILE))
+    variables = {"constants": {}, **loaded.variables}
+    checkpointer = Checkpointer(folder)
+    checkpointer.save(step, TrainState(step=np.int32(step), opt_state=opt_state, **variables))
+    checkpointer.wait()
+    checkpointer.close()

@@ -1,0 +1,83 @@
+"""Scores of tags: entities by conlleval's count, words by accuracy."""
+
+import collections
+from collections.abc import Sequence
+
+import numpy as np
+
+from fnet_jax.data.conll import TaggedSplit
+from fnet_jax.data.tags import entities, spells_entities
+from fnet_jax.train.scores import Scores
+
+
+def score_tags(
+    names: Sequence[str],
+    split: TaggedSplit,
+    predicted: Sequence[np.ndarray],
+    probabilities: Sequence[np.ndarray],
+    train: TaggedSplit,
+) -> Scores:
+    """All metrics of tagging.
+
+    Args:
+        names: of the tags in the order of their ids.
+        split: N sentences with tags.
+        predicted: N arrays, a class id per word.
+        probabilities: N arrays, those of the predictions; they say whether the model's outputs are finite.
+        train: gives the baseline, which gives every word the tag that it has most often there.
+
+    Returns:
+        Micro-averaged `precision`, `recall` and `f1` over entities where the tags spell any, as conlleval
+        (Tjong Kim Sang and De Meulder 2003, arXiv cs/0306050) and seqeval count; `accuracy` over words;
+        `score`: F1, or accuracy where tags spell no entities.
+    """
+    labels = split.labels or []
+    flaws = []
+    broken = sum(not np.isfinite(values).all() for values in probabilities)
+    if broken:
+        flaws.append(f"the model's outputs for {broken:,} of {len(split):,} sentences are not finite")
+    answers = np.unique(np.concatenate(predicted))
+    if len(answers) == 1 and sum(map(len, labels)) > 1:
+        flaws.append(f"the model gives every word the tag {names[answers[0]]!r}; that is no result")
+    baseline = _most_frequent(train, split.words)
+    return Scores(_values(names, labels, predicted), _values(names, labels, baseline), tuple(flaws))
+
+
+def _values(
+    names: Sequence[str], labels: Sequence[np.ndarray], predicted: Sequence[np.ndarray]
+) -> dict[str, float]:
+    hits = np.concatenate(list(labels)) == np.concatenate(list(predicted))
+    accuracy = float(np.mean(hits))
+    if not spells_entities(names):
+        return {"accuracy": accuracy, "score": accuracy}
+    values = entity_scores(
+        [[names[label] for label in sentence] for sentence in labels],
+        [[names[label] for label in sentence] for sentence in predicted],
+    )
+    return {**values, "accuracy": accuracy, "score": values["f1"]}
+
+
+def entity_scores(labels: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
+    """`precision`, `recall` and `f1` over entities: right is one with the same words and the same type.
+
+    0 where nothing was predicted, or there is nothing to find.
+    """
+    found = right = wanted = 0
+    for sentence, answer in zip(labels, predicted, strict=True):
+        gold, guessed = set(entities(sentence)), set(entities(answer))
+        found, wanted, right = found + len(guessed), wanted + len(gold), right + len(gold & guessed)
+    precision, recall = right / max(found, 1), right / max(wanted, 1)
+    f1 = 2 * precision * recall / (precision + recall) if right else 0.0
+    return {"precision": precision, "recall": recall, "f1": f1}
+
+
+def _most_frequent(train: TaggedSplit, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
+    """For each word the tag that it has most often in the training split; for new words the most frequent."""
+    counts: dict[str, collections.Counter[int]] = collections.defaultdict(collections.Counter)
+    for words, labels in zip(train.words, train.labels or [], strict=True):
+        for word, label in zip(words, labels.tolist(), strict=True):
+            counts[word][label] += 1
+    best = {word: count.most_common(1)[0][0] for word, count in counts.items()}
+    total: collections.Counter[int] = sum(counts.values(), collections.Counter())
+    usual = total.most_common(1)[0][0]
+    return [np.array([best.get(word, usual) for word in words]) for words in sentences]
