@@ -134,8 +134,9 @@ def _check_files(name: str) -> None:
     flag = flags.FLAGS
     if flag.input and not os.path.isfile(flag.input):
         raise UserError(f"--input={flag.input} is no file")
-    if flag.columns is not None and _format() not in ("csv", "tsv"):
-        raise UserError(f"--columns is for csv and tsv; the format of the input is {_format()}")
+    form = _format()
+    if flag.columns is not None and form not in ("csv", "tsv"):
+        raise UserError(f"--columns is for csv and tsv; the format of the input is {form}")
     if flag.output:
         predict_files.check_output(flag.output, flag.input, name == "encode")
 
