@@ -281,7 +281,7 @@ def define_flags() -> None:
     flags.DEFINE_list("lengths", None, "L; by default that of the config, or 128 to 4096 for mixing.")
     flags.DEFINE_list("widths", ["768"], "D.")
     flags.DEFINE_list(
-        "batches", None, "B; by default that of the config, 8 for mixing, 1,8,32 for infer and predict."
+        "batches", None, "B; by default that of the config, 8 for mixing, 1,8,32 for infer, predict."
     )
     flags.DEFINE_integer("tokens", None, "B x L, in place of --batches.", lower_bound=1)
     flags.DEFINE_list("dtypes", None, "float32, bfloat16; by default that of the config, or float32.")

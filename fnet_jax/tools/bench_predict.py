@@ -1,4 +1,4 @@
-"""A model that is asked for the classes of texts: in batches of several sizes, and one text after the other."""
+"""A model that is asked for the classes of texts: in batches of several sizes, and one by one."""
 
 import dataclasses
 import functools
@@ -12,6 +12,7 @@ import numpy as np
 
 from fnet_jax.bridge.loaded import Loaded, run_config
 from fnet_jax.bridge.model import Model
+from fnet_jax.bridge.runner import Variables
 from fnet_jax.core.config import Config
 from fnet_jax.data.features import features
 from fnet_jax.data.text import paragraphs
@@ -86,7 +87,11 @@ def _make(name: str, config: Config, setting: Setting, tokenizer: Callable[[], T
 
 
 def _loop(
-    apply: Callable, variables: dict, texts: Sequence[str], tokenizer: Tokenizer, config: Config
+    apply: Callable[..., jax.Array],
+    variables: Variables,
+    texts: Sequence[str],
+    tokenizer: Tokenizer,
+    config: Config,
 ) -> Program:
     on_device = jax.device_put(variables)
     step = jax.jit(functools.partial(apply, deterministic=True))
