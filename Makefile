@@ -1,6 +1,7 @@
 # make demo   pretrain a tiny FNet on the embedded corpus and look at it; at most 10 minutes on 2 cores
 # make test   every test
 # make test-beam   tests that need Apache Beam, in an environment of their own
+# make test-bridge   tests against transformers, in an environment of their own
 # make test-onnx   tests that need jax2onnx and ONNX Runtime, in an environment of their own
 # make drill  kill a small run 100 times and check that nothing is lost; about 20 minutes on 2 cores
 # make check  lint and types
@@ -12,7 +13,7 @@ WORKDIR ?= runs/demo
 CONFIG ?= configs/pretrain.py:size=tiny
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-beam test-onnx drill check lock
+.PHONY: demo test test-beam test-bridge test-onnx drill check lock
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.runtime
@@ -26,6 +27,9 @@ test: $(VENV)/.dev
 
 test-beam: $(VENV)-beam/.stamp
 	$(VENV)-beam/bin/python -m pytest tests/data/test_beam.py
+
+test-bridge: $(VENV)-bridge/.stamp
+	$(VENV)-bridge/bin/python -m pytest tests/bridge
 
 test-onnx: $(VENV)-onnx/.stamp
 	$(VENV)-onnx/bin/python -m pytest tests/bridge/test_onnx.py
@@ -43,6 +47,7 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links requirements.in -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --extra beam pyproject.toml requirements-beam.in -o requirements-beam.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links pyproject.toml requirements-bridge.in -o requirements-bridge.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --override requirements.in requirements-onnx.in -o requirements-onnx.txt
 
 # The environment is remade when its requirements change. A stamp file says what is installed.
@@ -59,6 +64,11 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 $(VENV)-beam/.stamp: requirements-beam.txt
 	$(PYTHON) -m venv $(VENV)-beam
 	$(VENV)-beam/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-beam.txt
+	touch $@
+
+$(VENV)-bridge/.stamp: requirements-bridge.txt
+	$(PYTHON) -m venv $(VENV)-bridge
+	$(VENV)-bridge/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bridge.txt
 	touch $@
 
 # --no-deps: the file is complete, and jax2onnx would refuse our Orbax.

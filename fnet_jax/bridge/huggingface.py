@@ -14,7 +14,6 @@ from fnet_jax.bridge.tensor_files import (
     SAFETENSORS,
     FileTensor,
     open_tensors,
-    read_json,
     require_floats,
     save_tensors,
 )
@@ -22,7 +21,7 @@ from fnet_jax.core.config import Config, ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import BOS_ID, EOS_ID, PAD_ID
 from fnet_jax.core.schema import Head
-from fnet_jax.core.workdir import CONFIG_FILE
+from fnet_jax.core.workdir import CONFIG_FILE, read_json
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.layers import INIT_STDDEV
 
@@ -80,8 +79,13 @@ def read(path: str, head: Head | None = None) -> Loaded:
     return Loaded(config, head, {"params": nested(params)}, huggingface_tokenizer.find(folder))
 
 
-def write(loaded: Loaded, folder: str) -> None:
-    """Writes a folder that `from_pretrained` opens; `folder` exists and is empty.
+def write(loaded: Loaded, folder: str, hf_mask_spacing: bool = False) -> None:
+    """Writes a folder that `from_pretrained` opens.
+
+    Args:
+        loaded: the model.
+        folder: exists and is empty.
+        hf_mask_spacing: see `huggingface_tokenizer.write`.
 
     Raises:
         UserError: if transformers has no such model, naming all that it lacks.
@@ -96,7 +100,8 @@ def write(loaded: Loaded, folder: str) -> None:
         json.dump(their_config(loaded), file, indent=2)
         file.write("\n")
     if loaded.tokenizer_path:
-        huggingface_tokenizer.write(loaded.tokenizer_path, folder, loaded.config.model.max_seq_length)
+        length = loaded.config.model.max_seq_length
+        huggingface_tokenizer.write(loaded.tokenizer_path, folder, length, hf_mask_spacing)
 
 
 def check(loaded: Loaded) -> None:

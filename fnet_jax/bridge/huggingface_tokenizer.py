@@ -1,7 +1,7 @@
 """A SentencePiece tokenizer as transformers expects it, so that its ids are those of SentencePiece.
 
 The class FNetTokenizer takes every vocabulary for one of unigram, lower-cases and drops accents. What is
-written here names the general class instead, which AutoTokenizer opens and which does what tokenizer.json says.
+written here names the general class instead: AutoTokenizer opens it, and it does what tokenizer.json says.
 """
 
 import base64
@@ -10,7 +10,7 @@ import os
 import shutil
 from typing import Any
 
-from sentencepiece import sentencepiece_model_pb2 as sentencepiece_proto
+from sentencepiece import sentencepiece_model_pb2
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID, SPECIAL_PIECES, UNK_ID
@@ -18,6 +18,7 @@ from fnet_jax.data.dataset import TOKENIZER_FILE
 
 SENTENCEPIECE = "spiece.model"
 TOKENIZER_CONFIG = "tokenizer_config.json"
+_PROTO: Any = sentencepiece_model_pb2  # its names are made when it is imported
 _SPACE = "▁"
 _NEVER = -1e4  # score of pieces that no text is cut into
 
@@ -66,7 +67,7 @@ def tokenizer_json(tokenizer_path: str, hf_mask_spacing: bool = False) -> dict[s
     Raises:
         UserError: if it is neither BPE nor unigram.
     """
-    model = sentencepiece_proto.ModelProto()
+    model = _PROTO.ModelProto()
     with open(tokenizer_path, "rb") as file:
         model.ParseFromString(file.read())
     charsmap = base64.b64encode(model.normalizer_spec.precompiled_charsmap).decode()
@@ -99,7 +100,7 @@ def tokenizer_json(tokenizer_path: str, hf_mask_spacing: bool = False) -> dict[s
 
 
 def _model(model: Any, path: str) -> dict[str, Any]:
-    kinds = sentencepiece_proto.TrainerSpec
+    kinds = _PROTO.TrainerSpec
     if model.trainer_spec.model_type == kinds.UNIGRAM:
         scores = [[piece.piece, piece.score if _is_text(piece) else _NEVER] for piece in model.pieces]
         return {"type": "Unigram", "unk_id": UNK_ID, "vocab": scores, "byte_fallback": False}
@@ -127,7 +128,7 @@ def _merges(model: Any) -> list[list[str]]:
 
 
 def _is_text(piece: Any) -> bool:
-    return piece.type == sentencepiece_proto.ModelProto.SentencePiece.NORMAL
+    return piece.type == _PROTO.ModelProto.SentencePiece.NORMAL
 
 
 def _added(piece_id: int) -> dict[str, Any]:

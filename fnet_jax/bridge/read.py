@@ -4,9 +4,8 @@ import os
 
 from fnet_jax.bridge import huggingface, portable, workdirs
 from fnet_jax.bridge.loaded import Loaded
-from fnet_jax.bridge.tensor_files import read_json
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.workdir import CHECKPOINT_DIR, CONFIG_FILE, workdir_of
+from fnet_jax.core.workdir import CHECKPOINT_DIR, CONFIG_FILE, read_json, workdir_of
 
 __all__ = ["Loaded", "read"]
 

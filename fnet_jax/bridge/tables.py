@@ -1,10 +1,11 @@
 """Tables of names: which tensors of another project a parameter of ours is made of, and both ways through."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
+from tqdm import tqdm
 
 from fnet_jax.core.errors import UserError
 
@@ -67,16 +68,22 @@ def gather(source: str, rows: Sequence[Row], tensors: Mapping[str, Stored]) -> d
     ]
     if faults:
         raise UserError(f"{source} does not hold the model that its sizes tell: {'; '.join(faults)}")
-    return {row.path: _stacked(row, tensors) for row in rows}
+    shown = _with_progress(rows, "read")
+    return {row.path: _stacked(row, tensors) for row in shown}
 
 
 def scatter(rows: Sequence[Row], arrays: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
     """The inverse of `gather`: name and tensor, contiguous."""
-    for row in rows:
+    for row in _with_progress(rows, "rearrange"):
         parts = np.asarray(arrays[row.path]).reshape(len(row.names), *_our_shape(row))
         for name, part in zip(row.names, parts, strict=True):
             part = part.T if row.transposed else part.reshape(row.their_shape)
             yield name, np.ascontiguousarray(part)
+
+
+def _with_progress(rows: Sequence[Row], text: str) -> Iterable[Row]:
+    """Shows a bar on a terminal when it takes longer than a second."""
+    return tqdm(rows, desc=text, unit="parameter", leave=False, disable=None, delay=1)
 
 
 def _stacked(row: Row, tensors: Mapping[str, Stored]) -> np.ndarray:

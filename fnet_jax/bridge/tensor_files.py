@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import importlib
 import importlib.util
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -14,12 +13,12 @@ import safetensors
 from safetensors.numpy import save_file
 
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.workdir import read_json
 
 SAFETENSORS = "model.safetensors"
 INDEX = SAFETENSORS + ".index.json"
 PICKLE = "pytorch_model.bin"
 
-_MAX_JSON_BYTES = 64 << 20
 _FLOATS = ("F16", "BF16", "F32", "F64")
 
 
@@ -72,28 +71,6 @@ def save_tensors(tensors: Mapping[str, np.ndarray], path: str, metadata: Mapping
     """Writes one safetensors file. The arrays must be contiguous: the library looks at their memory."""
     assert all(array.flags.c_contiguous for array in tensors.values())
     save_file(dict(tensors), path, dict(metadata))
-
-
-def read_json(path: str) -> dict[str, Any]:
-    """A JSON object.
-
-    Raises:
-        UserError: if the file is missing, no JSON, no object, or unreasonably large.
-    """
-    try:
-        if os.path.getsize(path) > _MAX_JSON_BYTES:
-            raise UserError(
-                f"{path} has more than {_MAX_JSON_BYTES >> 20} MiB, too much to be what it should"
-            )
-        with open(path, encoding="utf-8") as file:
-            values = json.load(file)
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not valid JSON ({error})") from error
-    if not isinstance(values, dict):
-        raise UserError(f"{path} holds no JSON object")
-    return values
 
 
 def require_floats(source: str, tensors: Mapping[str, FileTensor]) -> None:

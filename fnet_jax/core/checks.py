@@ -75,6 +75,7 @@ def check(c: Config) -> None:
         "train": "eval_frequency max_num_eval_steps num_train_epochs early_stop_evals",
         "log": "profile_start",
     }
+    sizes = {"model": positive["model"] + " vocab_size num_outputs"}
     below_one = {
         "model": "dropout_rate mixing_dropout_rate classifier_dropout_rate",
         "data": "masking_rate holdout_fraction",
@@ -84,6 +85,7 @@ def check(c: Config) -> None:
     for table, valid, holds in (
         (positive, "greater than 0", lambda v: v > 0),
         (not_negative, "0 or more", lambda v: v >= 0),
+        (sizes, "below 2**24", lambda v: v < 2**24),  # else shapes of a hostile file overflow
         (below_one, "at least 0 and below 1", lambda v: 0 <= v < 1),
     ):
         for section, names in table.items():

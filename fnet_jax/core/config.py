@@ -145,6 +145,8 @@ def parse_arg(arg: str, *, choices: Mapping[str, Collection[str]] | None = None,
 
 def _section(cls: type, values: Mapping[str, Any], prefix: str) -> Any:
     """Builds one dataclass from its dict, checking names and types."""
+    if not isinstance(values, Mapping):
+        raise UserError(f"{prefix.rstrip('.')}={values!r} must be a section with keys")
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in hints:

@@ -15,6 +15,8 @@ TOKENIZER_FILE = "tokenizer.model"
 CHECKPOINT_DIR = "checkpoints"
 DAMAGED_DIR = "damaged"
 
+_MAX_JSON_BYTES = 64 << 20
+
 # The keys of `data` that say where a labelled task reads.
 DATA_PLACES = ("dir", "corpus", "validation", "test")
 
@@ -47,14 +49,29 @@ def saved_config(directory: str) -> Config | None:
         return None
     from configs import base
 
-    with open(path, encoding="utf-8") as file:
-        try:
-            values = json.load(file)
-        except json.JSONDecodeError as error:
+    return config_lib.from_dict(_filled_up(read_json(path), base.get_config().to_dict()))
+
+
+def read_json(path: str) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        UserError: if the file is missing, no JSON, no object, or unreasonably large.
+    """
+    try:
+        if os.path.getsize(path) > _MAX_JSON_BYTES:
             raise UserError(
-                f"{path} is not valid JSON ({error}); restore it or use a fresh --workdir"
-            ) from error
-    return config_lib.from_dict(_filled_up(values, base.get_config().to_dict()))
+                f"{path} has more than {_MAX_JSON_BYTES >> 20} MiB, too much to be what it should"
+            )
+        with open(path, encoding="utf-8") as file:
+            values = json.load(file)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not valid JSON ({error})") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} holds no JSON object")
+    return values
 
 
 def save_config(config: Config, directory: str) -> None:
@@ -129,7 +146,7 @@ def adopt_model(config: Config, overrides: Collection[str], workdir: str | None)
 def _filled_up(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     filled = dict(values)
     for key, default in defaults.items():
-        if isinstance(default, Mapping):
+        if isinstance(default, Mapping) and isinstance(values.get(key, {}), Mapping):
             filled[key] = _filled_up(values.get(key, {}), default)
         else:
             filled.setdefault(key, default)

@@ -264,8 +264,8 @@ class Checkpointer:
         found = self._manager.item_metadata(step)[item]
         if found is None:
             raise UserError(
-                f"checkpoint {self.directory}/{step} holds no {item}, so no run goes on from it; start in a fresh "
-                f"--workdir with --config.init_from={os.path.dirname(self.directory)}"
+                f"checkpoint {self.directory}/{step} holds no {item}, so no run goes on from it; start in a "
+                f"fresh --workdir with --config.init_from={os.path.dirname(self.directory)}"
             )
         saved = _shapes(found.tree)
         wanted = _shapes(abstract)

@@ -1,0 +1,202 @@
+"""From one kind of model files to another: read, write beside the destination, verify, move there."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+
+from fnet_jax.bridge import google, huggingface, portable, verify, workdirs
+from fnet_jax.bridge.loaded import Loaded
+from fnet_jax.bridge.names import ARCHITECTURES
+from fnet_jax.bridge.read import read
+from fnet_jax.core.config import Mixer
+from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.core.schema import PRETRAINING, Head
+from fnet_jax.data.dataset import TOKENIZER_FILE
+from fnet_jax.data.tokenizer import load_tokenizer
+
+Source = Literal["huggingface", "google", "fnet_jax"]
+Target = Literal["workdir", "huggingface", "fnet_jax", "google"]
+# What reads what was written.
+_KINDS: dict[Target, Source] = {
+    "workdir": "fnet_jax",
+    "huggingface": "huggingface",
+    "fnet_jax": "fnet_jax",
+    "google": "google",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What is to be converted.
+
+    Attributes:
+        source: kind of the files to read; fnet_jax are workdirs and portable folders.
+        src: where they are.
+        target: kind of the files to write.
+        dst: a folder that does not exist, or is empty.
+        step: of a workdir's checkpoint; None as for `resolve`.
+        head: of a model of transformers whose config does not name its class.
+        tokenizer: a SentencePiece model in place of the one beside the model; "": that one.
+        mixer: of an original checkpoint that does not tell it.
+        seed: of an original run with mixer "random".
+        hf_mask_spacing: write a tokenizer.json that begins a new word behind [MASK].
+    """
+
+    source: Source
+    src: str
+    target: Target
+    dst: str
+    step: int | None = None
+    head: Head | None = None
+    tokenizer: str = ""
+    mixer: Mixer | None = None
+    seed: int = 0
+    hf_mask_spacing: bool = False
+
+
+def convert(request: Request, with_verify: bool = False) -> tuple[Loaded, list[str]]:
+    """Converts; nothing is left at the destination if anything fails.
+
+    Args:
+        request: what is to be converted.
+        with_verify: compare the logits of both sides before what was written gets its place.
+
+    Returns:
+        The model, as it was read, and what was verified.
+
+    Raises:
+        UserError: if the source is no such model, or the target cannot hold it.
+        MachineError: if the logits differ.
+    """
+    dst = os.path.abspath(os.path.expanduser(request.dst))
+    loaded = _with_tokenizer(load(request), request.tokenizer)
+    if request.target == "huggingface":
+        huggingface.check(loaded)
+    with _new_folder(dst) as folder:
+        _write(request, loaded, folder, dst)
+        said = _verify(request, loaded, folder) if with_verify else []
+    return loaded, said
+
+
+def next_steps(request: Request, loaded: Loaded) -> list[str]:
+    """Commands and calls that use what was written."""
+    dst = request.dst
+    if request.target == "google":
+        return [f"python -m fnet_jax.tools.convert --from=google --src={dst} --dst=W"]
+    if request.target == "huggingface":
+        model, tokenizer = ARCHITECTURES[loaded.head], "AutoTokenizer"
+        return [f"transformers.{name}.from_pretrained({dst!r})" for name in (model, tokenizer)]
+    steps = [f"fnet_jax.load({dst!r})"]
+    if loaded.head in ("pretrain", "masked_lm"):
+        text = '"The man worked as a [MASK]."'
+        steps.append(f"python -m fnet_jax.tools.predict fill-mask --model={dst} {text}")
+    if request.target == "workdir":
+        config = "--config=configs/classify.py:data=my.csv"
+        steps.append(f"python train.py {config} --config.init_from={dst} --workdir=W")
+    return steps
+
+
+def load(request: Request) -> Loaded:
+    """Reads the source.
+
+    Raises:
+        UserError: if it is no such model.
+    """
+    if request.source == "huggingface":
+        return huggingface.read(request.src, request.head)
+    if request.source == "google":
+        return google.read(request.src, request.mixer, request.seed)
+    return read(request.src, request.step)
+
+
+def _verify(request: Request, loaded: Loaded, folder: str) -> list[str]:
+    """Sentences on how far both sides are apart; those of transformers are computed by it, if it is there.
+
+    Raises:
+        MachineError: if by more than `verify.TOLERANCE`.
+    """
+    written = load(dataclasses.replace(request, source=_KINDS[request.target], src=folder, step=None))
+    is_there = verify.can_run_theirs()
+
+    def outputs(kind: str, path: str, model: Loaded, inputs: verify.Inputs) -> list[np.ndarray]:
+        if kind == "huggingface" and is_there:
+            return verify.theirs(path, model.head, inputs)
+        return verify.ours(model, inputs)
+
+    difference = max(
+        verify.largest_difference(
+            outputs(request.source, request.src, loaded, inputs),
+            outputs(request.target, folder, written, inputs),
+        )
+        for inputs in verify.probes(loaded)
+    )
+    how = "here"
+    if "huggingface" in (request.source, request.target):
+        how = "by transformers and here" if is_there else "here, for transformers is not installed"
+    said = [f"verify: logits computed {how} differ by {difference:.1e} at most"]
+    if not difference <= verify.TOLERANCE:
+        raise MachineError(f"{said[0]}, more than {verify.TOLERANCE:g}; nothing was written")
+    if verify.has_published_shape(loaded):
+        difference = verify.published_difference(loaded)
+        same = "these are its weights" if difference <= verify.TOLERANCE else "these are other weights"
+        said.append(f"verify: published outputs of {verify.PUBLISHED_MODEL}: {difference:.1e} away, {same}")
+    return said
+
+
+def _with_tokenizer(loaded: Loaded, given: str) -> Loaded:
+    """The model with the tokenizer that was given, if one was; it must have the model's pieces."""
+    path = os.path.abspath(os.path.expanduser(given)) if given else loaded.tokenizer_path
+    if path is None:
+        return loaded
+    pieces, vocab_size = load_tokenizer(path).vocab_size, loaded.config.model.vocab_size
+    if pieces != vocab_size:
+        raise UserError(f"the tokenizer {path} has {pieces} pieces, the model {vocab_size}; give its own")
+    return dataclasses.replace(loaded, tokenizer_path=path)
+
+
+def _write(request: Request, loaded: Loaded, folder: str, dst: str) -> None:
+    if request.target == "workdir":
+        workdirs.write(_at_home(loaded, dst), folder)
+    elif request.target == "huggingface":
+        huggingface.write(loaded, folder, request.hf_mask_spacing)
+    elif request.target == "fnet_jax":
+        portable.write(loaded, folder)
+    else:
+        google.write(loaded, os.path.join(folder, "checkpoint_0"))
+        if loaded.tokenizer_path:
+            shutil.copyfile(loaded.tokenizer_path, os.path.join(folder, google.TOKENIZER))
+
+
+def _at_home(loaded: Loaded, dst: str) -> Loaded:
+    """Its data, once they are prepared, get the tokenizer of the model, not a new one."""
+    config = loaded.config
+    if config.task not in PRETRAINING or loaded.tokenizer_path is None:
+        return loaded
+    data = dataclasses.replace(config.data, tokenizer=os.path.join(dst, TOKENIZER_FILE))
+    return dataclasses.replace(loaded, config=dataclasses.replace(config, data=data))
+
+
+@contextlib.contextmanager
+def _new_folder(dst: str) -> Iterator[str]:
+    """A folder beside `dst`, which takes its place at the end; nothing is left if that is not reached.
+
+    Raises:
+        UserError: if there is something at `dst`, or it cannot be written.
+    """
+    if os.path.lexists(dst) and not (os.path.isdir(dst) and not os.listdir(dst)):
+        raise UserError(f"--dst={dst} is there already; name a new folder")
+    folder = f"{dst}.tmp-{os.getpid()}"
+    try:
+        os.makedirs(folder)
+    except OSError as error:
+        raise UserError(f"--dst={dst} cannot be written ({error.strerror}); name another folder") from error
+    try:
+        yield folder
+        os.rename(folder, dst)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

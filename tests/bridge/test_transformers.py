@@ -1,0 +1,198 @@
+"""Against transformers itself; skipped where it is absent, run by `make test-bridge`."""
+
+import json
+import typing
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fnet_jax.bridge import huggingface, names, portable, verify
+from fnet_jax.bridge.loaded import flat
+from fnet_jax.bridge.read import read
+from fnet_jax.bridge.tables import gather
+from fnet_jax.bridge.tensor_files import FileTensor
+from fnet_jax.core.pieces import PAD_ID
+from fnet_jax.core.schema import Head
+from fnet_jax.nn.heads import make_model
+from tests.bridge import goldens
+from tests.bridge.made import made
+
+torch = pytest.importorskip("torch", reason="PyTorch is absent; see make test-bridge")
+transformers = pytest.importorskip(
+    "transformers", reason="transformers is not installed; see make test-bridge"
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # of others
+
+HEADS = typing.get_args(Head)
+BASE = {
+    "num_layers": 12,
+    "d_model": 768,
+    "d_emb": 768,
+    "d_ff": 3072,
+    "num_heads": 12,
+    "max_seq_length": 512,
+    "vocab_size": 32_000,
+}
+
+
+def initialised(head, **changes):
+    """A model with weights of the size that training begins with, so that logits do not grow with depth."""
+    loaded = made(head, **changes)
+    for path, array in flat(loaded.variables).items():
+        if array.ndim > 1 and not path.endswith("scale"):
+            array *= 0.1
+    return loaded
+
+
+def open_theirs(folder, head):
+    model_class = getattr(transformers, names.ARCHITECTURES[head])
+    return model_class.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_we_write_loads_whole_and_gives_the_same_logits(head, tmp_path):
+    loaded = made(head)
+    huggingface.write(loaded, str(tmp_path))
+    model, info = open_theirs(tmp_path, head)
+    assert not any(info.values()), info
+    assert type(transformers.AutoConfig.from_pretrained(tmp_path)) is transformers.FNetConfig
+    for length in (6, 7, 16, 24):
+        inputs = verify.probe(loaded, length)
+        ours, theirs = verify.ours(loaded, inputs), verify.theirs(str(tmp_path), head, inputs)
+        assert verify.largest_difference(ours, theirs) < 1e-4
+    del model
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_what_they_write_is_read(head, tmp_path):
+    config = transformers.FNetConfig(
+        vocab_size=40, hidden_size=12, num_hidden_layers=2, intermediate_size=20, max_position_embeddings=16,
+        type_vocab_size=3, num_labels=3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    getattr(transformers, names.ARCHITECTURES[head])(config).save_pretrained(tmp_path)
+    loaded = read(str(tmp_path))
+    assert loaded.head == head
+    for inputs in verify.probes(loaded):
+        inputs = {**inputs, "type_ids": np.minimum(inputs["type_ids"], 2)}
+        ours, theirs = verify.ours(loaded, inputs), verify.theirs(str(tmp_path), head, inputs)
+        assert verify.largest_difference(ours, theirs) < 1e-4
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_there_and_back_is_bit_exact(head, tmp_path):
+    """Ours, theirs saved by themselves, ours again, in our own names, theirs again."""
+    loaded = made(head)
+    folders = [tmp_path / name for name in ("ours", "theirs", "portable", "again")]
+    for folder in folders:
+        folder.mkdir()
+    huggingface.write(loaded, str(folders[0]))
+    open_theirs(folders[0], head)[0].save_pretrained(folders[1])
+    back = read(str(folders[1]))
+    portable.write(back, str(folders[2]))
+    huggingface.write(read(str(folders[2])), str(folders[3]))
+    assert flat(back.variables).keys() == flat(loaded.variables).keys()
+    for path, array in flat(loaded.variables).items():
+        np.testing.assert_array_equal(flat(back.variables)[path], array)
+    states = [open_theirs(folders[i], head)[0].state_dict() for i in (1, 3)]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("length", [6, 24])
+def test_gradients_of_the_loss(head, length, tmp_path):
+    loaded = initialised(head)
+    huggingface.write(loaded, str(tmp_path))
+    inputs = verify.probe(loaded, length)
+    targets = make_targets(head, inputs)
+    found = their_gradients(tmp_path, head, inputs, targets, loaded)
+    model = make_model(head, loaded.config.model)
+
+    def loss(params):
+        outputs = model.apply({"params": params}, *inputs.values(), deterministic=True)
+        return our_loss(jax.tree.leaves(outputs), targets)
+
+    expected = flat(jax.device_get(jax.grad(loss)(loaded.variables["params"])))
+    # Theirs gives padding no gradient, although it is mixed like any other piece.
+    expected["encoder/embedder/word/embedding"][PAD_ID] = 0
+    assert expected.keys() == found.keys()
+    for path, gradient in expected.items():
+        np.testing.assert_allclose(
+            found[path], gradient, atol=1e-3 * max(1, np.abs(gradient).max()), err_msg=path
+        )
+    assert max(np.abs(gradient).max() for gradient in found.values()) > 1e-2
+
+
+def make_targets(head, inputs):
+    """Class ids for each output that has a loss, [B] or [B, L]; None for the encoder alone."""
+    rows, *_, length = inputs["input_ids"].shape
+    rng = np.random.default_rng(1)
+    predictions = inputs.get("masked_lm_positions", inputs["input_ids"]).shape[-1]
+    shapes = {
+        "encoder": [], "pretrain": [(rows, predictions), (rows,)], "masked_lm": [(rows, predictions)],
+        "tokens": [(rows, length)], "span": [(rows,), (rows,)],
+    }.get(head, [(rows,)])  # fmt: skip
+    return [rng.integers(0, 2, shape, np.int32) for shape in shapes]
+
+
+def our_loss(outputs, targets):
+    """Mean cross-entropy of each output; for spans half of each, for the encoder a mean square."""
+    if not targets:
+        return sum(jnp.mean(output**2) for output in outputs)
+    losses = []
+    for logits, target in zip(outputs, targets, strict=True):
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], axis=-1)
+        losses.append(-jnp.mean(chosen))
+    return sum(losses) / (2 if outputs[0].shape == outputs[-1].shape else 1)
+
+
+def their_gradients(folder, head, inputs, targets, loaded):
+    """Of their own loss, in our names and layout."""
+    model = open_theirs(folder, head)[0].eval()
+    tensors = [torch.from_numpy(target).long() for target in targets]
+    labels = {}
+    if "masked_lm_positions" in inputs:
+        labels["labels"] = torch.full(inputs["input_ids"].shape, -100)
+        labels["labels"].scatter_(1, torch.from_numpy(inputs["masked_lm_positions"]).long(), tensors[0])
+        if head == "pretrain":
+            labels["next_sentence_label"] = tensors[1]
+    elif head == "span":
+        labels = {"start_positions": tensors[0], "end_positions": tensors[1]}
+    elif head != "encoder":
+        labels["labels"] = tensors[0]
+    ids, types = (torch.from_numpy(inputs[name]).long() for name in ("input_ids", "type_ids"))
+    outputs = model(input_ids=ids, token_type_ids=types, **labels)
+    if head == "encoder":
+        loss = (outputs.last_hidden_state**2).mean() + (outputs.pooler_output**2).mean()
+    else:
+        loss = outputs.loss
+    loss.backward()
+    prefix = names.PREFIX if head == "encoder" else ""
+    gradients = {}
+    for name, parameter in model.named_parameters():
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+        gradients[prefix + name] = FileTensor(tuple(gradient.shape), "F32", gradient.numpy)
+    return gather("gradients", names.rows(head, loaded.config.model), gradients)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_base_at_all_lengths(head, tmp_path):
+    loaded = initialised(head, **BASE)
+    huggingface.write(loaded, str(tmp_path))
+    for length in (6, 100, 512):
+        inputs = verify.probe(loaded, length)
+        ours, theirs = verify.ours(loaded, inputs), verify.theirs(str(tmp_path), head, inputs)
+        assert verify.largest_difference(ours, theirs) < 1e-4
+
+
+def test_the_stored_goldens_are_what_they_compute():
+    stored = json.loads(goldens.PATH.read_text())
+    found = goldens.make()
+    assert stored.keys() == found.keys()
+    for name, values in stored.items():
+        for one, other in zip(values, found[name], strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-5, err_msg=name)
