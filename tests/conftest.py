@@ -52,6 +52,15 @@ def overrides(corpus, tmp_path_factory) -> dict[str, object]:
     return values
 
 
+@pytest.fixture(scope="session")
+def real_data() -> pathlib.Path:
+    """The folder of real data sets that FNET_JAX_TEST_DATA names."""
+    folder = os.environ.get("FNET_JAX_TEST_DATA", "")
+    if not os.path.isdir(folder):
+        pytest.skip("FNET_JAX_TEST_DATA names no folder of real data sets")
+    return pathlib.Path(folder)
+
+
 def smoke_config(overrides: dict[str, object]) -> config_lib.Config:
     """The smoke config with some keys changed."""
     config = pretrain.get_config("smoke")

@@ -5,9 +5,12 @@ import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
+import jax
 import numpy as np
+import optax
+import safetensors
 
 from fnet_jax.bridge import google, huggingface, portable, verify, workdirs
 from fnet_jax.bridge.loaded import Loaded
@@ -18,6 +21,8 @@ from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.schema import PRETRAINING, Head
 from fnet_jax.data.dataset import TOKENIZER_FILE
 from fnet_jax.data.tokenizer import load_tokenizer
+from fnet_jax.train.checkpoint import reason
+from fnet_jax.train.optim import make_optimizer
 
 Source = Literal["huggingface", "google", "fnet_jax"]
 Target = Literal["workdir", "huggingface", "fnet_jax", "google"]
@@ -44,6 +49,7 @@ class Request:
         tokenizer: a SentencePiece model in place of the one beside the model; "": that one.
         mixer: of an original checkpoint that does not tell it.
         seed: of an original run with mixer "random".
+        keep_optimizer: take Adam's moments and the step of an original checkpoint along, into a workdir.
         hf_mask_spacing: write a tokenizer.json that begins a new word behind [MASK].
     """
 
@@ -56,6 +62,7 @@ class Request:
     tokenizer: str = ""
     mixer: Mixer | None = None
     seed: int = 0
+    keep_optimizer: bool = False
     hf_mask_spacing: bool = False
 
 
@@ -71,14 +78,17 @@ def convert(request: Request, with_verify: bool = False) -> tuple[Loaded, list[s
 
     Raises:
         UserError: if the source is no such model, or the target cannot hold it.
-        MachineError: if the logits differ.
+        MachineError: if the logits differ, or writing fails.
     """
     dst = os.path.abspath(os.path.expanduser(request.dst))
-    loaded = _with_tokenizer(load(request), request.tokenizer)
-    if request.target == "huggingface":
-        huggingface.check(loaded)
     with _new_folder(dst) as folder:
-        _write(request, loaded, folder, dst)
+        loaded = _with_tokenizer(load(request), request.tokenizer)
+        try:
+            _write(request, loaded, folder, dst)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise MachineError(
+                f"{dst} could not be written ({reason(error)}); nothing is left there"
+            ) from error
         said = _verify(request, loaded, folder) if with_verify else []
     return loaded, said
 
@@ -128,13 +138,14 @@ def _verify(request: Request, loaded: Loaded, folder: str) -> list[str]:
             return verify.theirs(path, model.head, inputs)
         return verify.ours(model, inputs)
 
-    difference = max(
-        verify.largest_difference(
-            outputs(request.source, request.src, loaded, inputs),
-            outputs(request.target, folder, written, inputs),
+    left, right = (
+        [part for inputs in verify.probes(loaded) for part in outputs(kind, path, model, inputs)]
+        for kind, path, model in (
+            (request.source, request.src, loaded),
+            (request.target, folder, written),
         )
-        for inputs in verify.probes(loaded)
     )
+    difference = verify.largest_difference(left, right)
     how = "here"
     if "huggingface" in (request.source, request.target):
         how = "by transformers and here" if is_there else "here, for transformers is not installed"
@@ -161,7 +172,8 @@ def _with_tokenizer(loaded: Loaded, given: str) -> Loaded:
 
 def _write(request: Request, loaded: Loaded, folder: str, dst: str) -> None:
     if request.target == "workdir":
-        workdirs.write(_at_home(loaded, dst), folder)
+        optimizer = _optimizer(request, loaded) if request.keep_optimizer else ()
+        workdirs.write(_at_home(loaded, dst), folder, *optimizer)
     elif request.target == "huggingface":
         huggingface.write(loaded, folder, request.hf_mask_spacing)
     elif request.target == "fnet_jax":
@@ -170,6 +182,16 @@ def _write(request: Request, loaded: Loaded, folder: str, dst: str) -> None:
         google.write(loaded, os.path.join(folder, "checkpoint_0"))
         if loaded.tokenizer_path:
             shutil.copyfile(loaded.tokenizer_path, os.path.join(folder, google.TOKENIZER))
+
+
+def _optimizer(request: Request, loaded: Loaded) -> tuple[int, Any]:
+    """The step and the optimizer's state of the original checkpoint, as a run of ours has it."""
+    moments = google.read_moments(request.src, loaded)
+    config = loaded.config
+    optimizer = make_optimizer(config.optim, config.train.num_train_steps)
+    fresh = jax.eval_shape(optimizer.init, loaded.variables["params"])
+    count = np.asarray(moments.step, np.int32)
+    return moments.step, optax.tree.set(fresh, count=count, mu=moments.mean, nu=moments.square)
 
 
 def _at_home(loaded: Loaded, dst: str) -> Loaded:

@@ -87,7 +87,7 @@ def largest_difference(left: Sequence[np.ndarray], right: Sequence[np.ndarray]) 
     """The largest absolute difference; nan if there is one, infinite if the shapes differ."""
     if [part.shape for part in left] != [part.shape for part in right]:
         return float("inf")
-    return max(float(np.abs(a - b).max()) for a, b in zip(left, right, strict=True))
+    return float(np.max([np.abs(a - b).max() for a, b in zip(left, right, strict=True)]))
 
 
 def has_published_shape(loaded: Loaded) -> bool:

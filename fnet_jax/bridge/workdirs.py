@@ -1,4 +1,4 @@
-"""Models in workdirs of `train.py`: read from a checkpoint, written as the checkpoint of step 0."""
+"""Models in workdirs of `train.py`: read from a checkpoint, written as one checkpoint."""
 
 import os
 import shutil
@@ -47,14 +47,15 @@ def read(folder: str, step: int | None = None) -> Loaded:
     return Loaded(config, head, variables, tokenizer if os.path.exists(tokenizer) else None)
 
 
-def write(loaded: Loaded, folder: str, opt_state: Any = None) -> None:
-    """Writes the model as the checkpoint of step 0 into `folder`, which exists and is empty.
+def write(loaded: Loaded, folder: str, step: int = 0, opt_state: Any = None) -> None:
+    """Writes the model as a checkpoint into `folder`, which exists and is empty.
 
     `init_from`, eval.py and predict open it; a run goes on in it only if it has an optimizer.
 
     Args:
         loaded: the model.
         folder: becomes a workdir.
+        step: of the checkpoint.
         opt_state: as `train.optim.make_optimizer(loaded.config.optim, ...)` has it.
     """
     save_config(loaded.config, folder)
@@ -62,6 +63,6 @@ def write(loaded: Loaded, folder: str, opt_state: Any = None) -> None:
         shutil.copyfile(loaded.tokenizer_path, os.path.join(folder, TOKENIZER_FILE))
     variables = {"constants": {}, **loaded.variables}
     checkpointer = Checkpointer(folder)
-    checkpointer.save(0, TrainState(step=np.int32(0), opt_state=opt_state, **variables))
+    checkpointer.save(step, TrainState(step=np.int32(step), opt_state=opt_state, **variables))
     checkpointer.wait()
     checkpointer.close()

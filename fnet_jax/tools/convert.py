@@ -32,6 +32,7 @@ flags.DEFINE_integer("step", None, "Step of a workdir's checkpoint; the best or 
 flags.DEFINE_enum("head", None, get_args(Head), "Of a model of transformers that names no class.")
 flags.DEFINE_enum("mixer", None, get_args(Mixer), "Of an original checkpoint whose name does not tell it.")
 flags.DEFINE_integer("seed", 0, "Of an original run with random matrices, which are made again.")
+flags.DEFINE_bool("keep_optimizer", False, "Take the original's step and moments along, to go on training.")
 flags.DEFINE_bool(MASK_SPACING, False, "Begin a new word behind [MASK], as transformers' FNetTokenizer.")
 
 
@@ -63,6 +64,7 @@ def main(_: Sequence[str]) -> None:
         tokenizer=flag.tokenizer,
         mixer=flag.mixer,
         seed=flag.seed,
+        keep_optimizer=flag.keep_optimizer,
         hf_mask_spacing=getattr(flag, MASK_SPACING),
     )
     loaded, verified = convert.convert(request, flag.verify)
@@ -82,6 +84,7 @@ def _check_alive(source: str, target: str) -> None:
         ("head", source == "huggingface", "--from=huggingface"),
         ("mixer", source == "google", "--from=google"),
         ("seed", source == "google", "--from=google"),
+        ("keep_optimizer", (source, target) == ("google", "workdir"), "--from=google --to=workdir"),
         (MASK_SPACING, target == "huggingface", "--to=huggingface"),
     ):
         if flags.FLAGS[name].present and not has_effect:

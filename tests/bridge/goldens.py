@@ -12,7 +12,7 @@ from fnet_jax.core.schema import Head
 from tests.bridge.made import TINY, made
 
 PATH = pathlib.Path(__file__).with_suffix(".json")
-LENGTHS = (6, 17, TINY["max_seq_length"])
+LENGTHS = (6, TINY["max_seq_length"])
 
 
 def cut(outputs: list[np.ndarray]) -> list[list]:

@@ -1,19 +1,29 @@
 """Workdirs and portable folders; the tool, from command line to files that open."""
 
+import dataclasses
 import json
 import os
 import re
 import typing
 
+import jax
 import numpy as np
+import optax
 import pytest
+from flax.serialization import msgpack_restore
 
-from fnet_jax.bridge import convert, huggingface, portable, verify, workdirs
+from fnet_jax.bridge import convert, google, huggingface, portable, verify, workdirs
+from fnet_jax.bridge.loaded import flat
 from fnet_jax.bridge.read import read
 from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.core.mesh import create_mesh
 from fnet_jax.core.schema import Head, Mixer
 from fnet_jax.data.tokenizer import train_tokenizer
+from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.run import make_run
 from tests.bridge.made import TINY, made
+from tests.bridge.original_checkpoint import optimizer_tree
+from tests.bridge.original_checkpoint import write as write_original
 from tests.bridge.test_huggingface import assert_same_variables
 from tests.conftest import command, run
 from tests.data.conftest import make_documents
@@ -109,6 +119,21 @@ def test_what_differs_is_not_left_there(tmp_path, monkeypatch):
     assert sorted(os.listdir(tmp_path)) == ["src"]
 
 
+def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
+    (tmp_path / "src").mkdir()
+    portable.write(made("encoder"), str(tmp_path / "src"))
+
+    def write(loaded, folder):
+        (tmp_path / os.path.basename(folder) / "half").write_text("written")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(portable, "write", write)
+    request = convert.Request("fnet_jax", str(tmp_path / "src"), "fnet_jax", str(tmp_path / "dst"))
+    with pytest.raises(MachineError, match="could not be written .*No space left"):
+        convert.convert(request)
+    assert sorted(os.listdir(tmp_path)) == ["src"]
+
+
 def test_the_published_outputs_are_recognised(monkeypatch):
     """With weights that give other outputs they are not; here other outputs are published."""
     loaded = made("pretrain", max_seq_length=512, vocab_size=60)
@@ -134,6 +159,34 @@ def test_a_tokenizer_must_have_the_pieces_of_the_model(tokenizer, tmp_path):
     with pytest.raises(UserError, match="has 300 pieces, the model 50"):
         convert.convert(request)
     assert sorted(os.listdir(tmp_path)) == ["src"]
+
+
+def test_nan_is_no_agreement():
+    one, nan = np.zeros((2, 3)), np.full((2, 3), np.nan)
+    assert np.isnan(verify.largest_difference([one, one], [one, nan]))
+    assert np.isnan(verify.largest_difference([one, one], [nan, one]))
+    assert verify.largest_difference([one], [np.zeros((1, 3))]) == np.inf
+
+
+def test_the_original_s_optimizer_goes_on_here(tmp_path):
+    """Its moments and its step, in a state that a run of ours restores."""
+    loaded = made("pretrain", mixer="linear")
+    google.write(loaded, str(tmp_path / "params"))
+    tree = msgpack_restore((tmp_path / "params").read_bytes())["target"]
+    write_original(tmp_path / "linear_checkpoint", optimizer_tree(tree, 7, lambda a: (a + 1, a**2)))
+    src, dst = str(tmp_path / "linear_checkpoint"), str(tmp_path / "w")
+    converted, _ = convert.convert(convert.Request("google", src, "workdir", dst, keep_optimizer=True))
+    config = converted.config
+    config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_train_steps=9))
+    run = make_run(config, create_mesh(devices=jax.devices()[:1]), None)
+    checkpointer = Checkpointer(dst, read_only=True)
+    state = checkpointer.restore(checkpointer.latest(), run.abstract)
+    checkpointer.close()
+    assert int(state.step) == 7
+    assert {int(count) for _, count in optax.tree.get_all_with_path(state.opt_state, "count")} == {7}
+    for path, array in flat(loaded.variables["params"]).items():
+        np.testing.assert_array_equal(flat(optax.tree.get(state.opt_state, "mu"))[path], array + 1)
+        np.testing.assert_array_equal(flat(optax.tree.get(state.opt_state, "nu"))[path], array**2)
 
 
 # The tool.
@@ -195,18 +248,32 @@ def test_a_run_becomes_a_folder_of_transformers(overrides, tmp_path):
         (["--from=huggingface", "--src=S"], "--dst is not given"),
         (["--from=torch", "--src=S", "--dst=D"], "huggingface"),
         (["--from=huggingface", "--src=/nowhere", "--dst=D"], "--src=/nowhere does not exist"),
-        (["--from=huggingface", "--src=S", "--dst=S"], "is there already; name a new folder"),
-        (["--from=huggingface", "--src=S", "--dst=/proc/x"], "--dst=/proc/x cannot be written"),
         (["--from=huggingface", "--src=S", "--dst=D", "--step=3"], "with --from=fnet_jax only"),
         (["--from=huggingface", "--src=S", "--dst=D", "--hf-mask-spacing"], "with --to=huggingface only"),
-        (["--from=huggingface", "--src=S", "--dst=D", "--tokenizer=/none"], "'/none' cannot be read"),
-        (["--from=fnet_jax", "--src=S/config.json", "--dst=D"], "is no folder"),
+        (["--from=huggingface", "--src=S", "--dst=S"], "is there already; name a new folder"),
     ],
-)  # fmt: skip
+)
 def test_wrong_flags_are_one_line_and_leave_nothing(args, says, theirs, tmp_path):
     args = [arg.replace("=S", f"={theirs}").replace("=D", f"={tmp_path}/d") for arg in args]
     result = run(*TOOL, *args)
     assert result.returncode == 2, result.stdout + result.stderr
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
     assert says in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "says"),
+    [
+        ("huggingface", {"dst": "/proc/x"}, "--dst=/proc/x cannot be written"),
+        ("huggingface", {"tokenizer": "/none"}, "'/none' cannot be read"),
+        ("fnet_jax", {"src": "/none"}, "/none is no folder"),
+        ("google", {}, "holds no file checkpoint_STEP"),
+    ],
+)
+def test_wrong_requests_leave_nothing(source, changes, says, theirs, tmp_path):
+    values = {"source": source, "src": str(theirs), "target": "workdir", "dst": str(tmp_path / "d")}
+    with pytest.raises(UserError, match=re.escape(says)):
+        convert.convert(convert.Request(**(values | changes)))
     assert not list(tmp_path.iterdir())

@@ -8,16 +8,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnet_jax.bridge import huggingface, names, portable, verify
+from fnet_jax.bridge import huggingface, huggingface_tokenizer, names, portable, verify
 from fnet_jax.bridge.loaded import flat
 from fnet_jax.bridge.read import read
 from fnet_jax.bridge.tables import gather
 from fnet_jax.bridge.tensor_files import FileTensor
-from fnet_jax.core.pieces import PAD_ID
+from fnet_jax.core.pieces import CLS_ID, MASK_ID, PAD_ID, SEP_ID
 from fnet_jax.core.schema import Head
+from fnet_jax.data.features import features
+from fnet_jax.data.tokenizer import load_tokenizer, train_tokenizer
 from fnet_jax.nn.heads import make_model
 from tests.bridge import goldens
 from tests.bridge.made import made
+from tests.conftest import run
+from tests.data.test_tokenizer import LINES
+from tests.made_up import write_table
 
 torch = pytest.importorskip("torch", reason="PyTorch is absent; see make test-bridge")
 transformers = pytest.importorskip(
@@ -70,7 +75,7 @@ def test_what_we_write_loads_whole_and_gives_the_same_logits(head, tmp_path):
 def test_what_they_write_is_read(head, tmp_path):
     config = transformers.FNetConfig(
         vocab_size=40, hidden_size=12, num_hidden_layers=2, intermediate_size=20, max_position_embeddings=16,
-        type_vocab_size=3, num_labels=3,
+        type_vocab_size=3, num_labels=2 if head == "span" else 3,
     )  # fmt: skip
     torch.manual_seed(0)
     getattr(transformers, names.ARCHITECTURES[head])(config).save_pretrained(tmp_path)
@@ -196,3 +201,71 @@ def test_the_stored_goldens_are_what_they_compute():
     for name, values in stored.items():
         for one, other in zip(values, found[name], strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5, err_msg=name)
+
+
+TEXTS = (
+    *LINES[:200], "a [MASK]. Then", "[MASK]ing", "play[MASK] x", "[MASK] [MASK]", "  two  spaces ", "",
+    "tab\tnew\nline", "na\u00efve e\u0301 \ufb01 \u65e5\u672c\u8a9e \u2460", "x" * 300, "``quoted''",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("algorithm", ["bpe", "unigram"])
+def test_tokenizers_we_write_give_our_ids(algorithm, tmp_path):
+    path = str(tmp_path / "x.model")
+    check_tokenizer(train_tokenizer(LINES, path, 300, algorithm), path, TEXTS, tmp_path)
+
+
+def test_the_original_tokenizer_gives_its_ids_there(real_data, tmp_path):
+    path = str(real_data / "spm" / "c4_bpe_sentencepiece.model")
+    lines = (real_data / "ag_news" / "test.csv").read_text(encoding="utf-8").splitlines()[:1000]
+    check_tokenizer(load_tokenizer(path), path, (*TEXTS, *lines), tmp_path)
+
+
+def check_tokenizer(ours, path, texts, folder):
+    for hf_spacing in (False, True):
+        huggingface_tokenizer.write(path, str(folder), 64, hf_spacing)
+        (folder / "config.json").write_text('{"model_type": "fnet"}')
+        theirs = transformers.AutoTokenizer.from_pretrained(folder)
+        for text, ids in zip(texts, theirs(list(texts))["input_ids"], strict=True):
+            assert ids == [CLS_ID, *ours.encode_masked(text, hf_spacing), SEP_ID], text
+    ids_a, ids_b = ours.encode(texts[0]), ours.encode(texts[1])
+    pair = theirs(texts[0], texts[1], padding="max_length", truncation="longest_first", return_tensors="np")
+    input_ids_L, type_ids_L = features(ids_a, ids_b, 64, "longest_first")
+    assert pair.keys() == {"input_ids", "token_type_ids"}
+    np.testing.assert_array_equal(pair["input_ids"][0], input_ids_L)
+    np.testing.assert_array_equal(pair["token_type_ids"][0], type_ids_L)
+    assert theirs.decode(ids_a) == ours.decode(ids_a)
+    assert (theirs.pad_token_id, theirs.mask_token_id, theirs.model_max_length) == (PAD_ID, MASK_ID, 64)
+
+
+def test_a_run_that_was_fine_tuned_here_says_the_same_there(tmp_path):
+    write_table(tmp_path / "things.csv")
+    trained = run(
+        "python", "train.py", f"--config=configs/classify.py:data={tmp_path}/things.csv,smoke",
+        f"--workdir={tmp_path}/w", "--config.model.pooling=first", "--config.data.tokenizer_pieces=100",
+        "--config.train.num_train_steps=60",
+    )  # fmt: skip
+    assert trained.returncode == 0, trained.stderr
+    evaluated = run("python", "eval.py", f"--workdir={tmp_path}/w")
+    assert evaluated.returncode == 0, evaluated.stderr
+    converted = run(
+        "python",
+        "-m",
+        "fnet_jax.tools.convert",
+        "--from=fnet_jax",
+        f"--src={tmp_path}/w",
+        f"--dst={tmp_path}/t",
+    )
+    assert converted.returncode == 0, converted.stderr
+    (predictions,) = tmp_path.glob("w/predictions-*.jsonl")
+    rows = [json.loads(line) for line in predictions.read_text().splitlines()]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "t")
+    model = transformers.FNetForSequenceClassification.from_pretrained(tmp_path / "t").eval()
+    with torch.no_grad():
+        texts = [row["text"] for row in rows]
+        batch = tokenizer(texts, padding="max_length", truncation=True, return_tensors="pt")
+        probabilities = model(**batch).logits.softmax(-1).numpy()
+    names = [model.config.id2label[i] for i in range(2)]
+    expected = [[row["scores"][name] for name in names] for row in rows]
+    np.testing.assert_allclose(probabilities, expected, atol=1e-4)
+    assert len({row["prediction"] for row in rows}) == 2

@@ -2,8 +2,6 @@
 
 import dataclasses
 import json
-import os
-import pathlib
 
 import numpy as np
 import pytest
@@ -77,12 +75,3 @@ def dataset_dir(tmp_path_factory, small_data) -> str:
     directory = str(tmp_path_factory.mktemp("prepared") / "data")
     prepare.prepare(small_data, MAX_SEQ_LENGTH, directory, num_processes=1, progress=False)
     return directory
-
-
-@pytest.fixture(scope="session")
-def real_data() -> pathlib.Path:
-    """The folder of real data sets that FNET_JAX_TEST_DATA names."""
-    folder = os.environ.get("FNET_JAX_TEST_DATA", "")
-    if not os.path.isdir(folder):
-        pytest.skip("FNET_JAX_TEST_DATA names no folder of real data sets")
-    return pathlib.Path(folder)

@@ -1,3 +1,4 @@
+import json
 import pickle
 
 import numpy as np
@@ -6,6 +7,7 @@ import sentencepiece
 
 from fnet_jax.core import pieces
 from fnet_jax.core.errors import UserError
+from fnet_jax.data.features import features
 from fnet_jax.data.tokenizer import load_tokenizer, train_tokenizer, training_lines
 from tests.data.conftest import make_documents
 
@@ -103,3 +105,39 @@ def test_the_original_tokenizer_is_taken_as_it_is(real_data):
     assert tokenizer.encode(SAMPLE.lower())[0] == 13
     starts = tokenizer.is_word_start[np.array(tokenizer.encode(SAMPLE))]
     assert starts.sum() == 9
+
+
+@pytest.mark.parametrize("algorithm", ["bpe", "unigram"])
+def test_mask_hides_one_word_and_leaves_the_others_as_they_were(tmp_path, algorithm):
+    """As in pretraining, where a piece is hidden in a text that has been cut."""
+    tokenizer = train_tokenizer(LINES, str(tmp_path / "x.model"), 300, algorithm)
+    for line in LINES[:20]:
+        words = line.split()
+        for number in (0, len(words) // 2, len(words) - 1):
+            word = words[number].rstrip(".")
+            end = words[number][len(word) :]
+            before = tokenizer.encode(" ".join(words[:number]))
+            after = tokenizer.encode(" ".join(["x" + end, *words[number + 1 :]]))[
+                len(tokenizer.encode("x")) :
+            ]
+            masked = " ".join([*words[:number], "[MASK]" + end, *words[number + 1 :]])
+            assert tokenizer.encode_masked(masked) == [*before, pieces.MASK_ID, *after]
+    assert tokenizer.encode_masked("[MASK] [MASK]") == [pieces.MASK_ID] * 2
+    assert tokenizer.encode_masked("  ") == []
+
+
+def test_the_published_ids_of_masked_texts(real_data):
+    """Those of transformers' own tests for google/fnet-base."""
+    tokenizer = load_tokenizer(str(real_data / "spm" / "c4_bpe_sentencepiece.model"))
+    expected = json.loads((real_data / "fixtures" / "fnet_base_expected.json").read_text())[
+        "pair_tokenization"
+    ]
+    ids_a, ids_b = (tokenizer.encode_masked(expected[name], hf_spacing=True) for name in ("text_a", "text_b"))
+    input_ids_L, type_ids_L = features(ids_a, ids_b, expected["max_length"], "longest_first")
+    prefix = expected["ids_prefix"]
+    assert input_ids_L[: len(prefix)].tolist() == prefix
+    assert (input_ids_L[len(prefix) :] == expected["pad_id_then"]).all()
+    assert type_ids_L.sum() == len(ids_b) + 1
+    # As the original hides pieces, "." goes on with the hidden word.
+    whole = tokenizer.encode(expected["text_a"].replace("[MASK]", "carpenter"))
+    assert tokenizer.encode_masked(expected["text_a"]) == [*whole[:5], pieces.MASK_ID, whole[-1]]
