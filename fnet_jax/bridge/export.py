@@ -166,7 +166,7 @@ def _manifest(loaded: Loaded, form: Format, platforms: Sequence[Platform]) -> di
     inputs = _inputs(loaded)
     outputs = jax.eval_shape(_forward(loaded), _abstract(loaded), *inputs.values())
     packages = ("jax", "flax", *(["jax2onnx"] if form == "onnx" else []))
-    values = {
+    values: dict[str, Any] = {
         "format": form,
         "program": PROGRAMS[form],
         "head": loaded.head,
