@@ -7,8 +7,8 @@
     python -m fnet_jax.tools.bench data --config=configs/pretrain.py:size=base --workdir=W --workers=0,2
 
 --out=FOLDER leaves the figures as JSON, a table and a picture. A case that cannot run is a row that says why.
-PyTorch and Hugging Face's models take part where they are installed: pip install "fnet_jax[bench]". Exit
-codes: 0 done, 1 no case could run, 2 bad input.
+PyTorch and Hugging Face's models take part where they are installed: pip install "fnet_jax[bench]"; so does
+ONNX Runtime in infer, see docs/export.md. Exit codes: 0 done, 1 no case could run, 2 bad input.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ from absl import flags
 from fnet_jax.core import cli
 from fnet_jax.core.config import Config, Mixer
 from fnet_jax.core.errors import UserError
-from fnet_jax.tools import bench_data, bench_mixing, bench_model, bench_predict, bench_torch
+from fnet_jax.tools import bench_data, bench_mixing, bench_model, bench_onnx, bench_predict, bench_torch
 from fnet_jax.tools.aot_compile import complete
 from fnet_jax.tools.bench_plot import draw
 from fnet_jax.tools.bench_report import Report, device_peak_memory, machine
@@ -107,6 +107,10 @@ def infer() -> Plan:
     """The forward pass."""
     config = complete(_config())
     settings, names, remarks = _model_grid(config, [1, 8, 32])
+    if jax.default_backend() == "cpu":  # ONNX Runtime for other devices is another package for each
+        lacking = _left_out(bench_onnx.MODELS, *bench_onnx.PACKAGES, how="docs/export.md says how to add")
+        names += [] if lacking or not FLAGS.peers else bench_onnx.MODELS
+        remarks += lacking
 
     def cases() -> list[Case]:
         return bench_model.infer_cases(config, settings, names)
@@ -201,14 +205,14 @@ def _known(flag: str, values: Sequence[str], valid: Collection[str]) -> list[str
     return list(dict.fromkeys(values))
 
 
-def _left_out(cases: Collection[str], *packages: str) -> tuple[str, ...]:
+def _left_out(
+    cases: Collection[str], *packages: str, how: str = f"{bench_torch.INSTALL} adds"
+) -> tuple[str, ...]:
     """The remark that cases are missing for want of packages, if they are wanted."""
     lacking = bench_torch.missing(*packages) if FLAGS.peers else []
     if not lacking:
         return ()
-    return (
-        f"left out for want of {' and '.join(lacking)}: {', '.join(cases)}; {bench_torch.INSTALL} adds them",
-    )
+    return (f"left out for want of {' and '.join(lacking)}: {', '.join(cases)}; {how} them",)
 
 
 def _check_flags(command: str) -> None:
