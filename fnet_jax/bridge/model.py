@@ -105,13 +105,18 @@ class Model:
         self.parts = Parts(self.head, shape, self.labels, reader)
         self._runner = Runner(loaded.variables, batch_size, devices)
 
-    def fill_mask(self, texts: str | Sequence[str], top_k: int = 5, long: Long = "cut") -> Any:
+    def fill_mask(
+        self, texts: str | Sequence[str], top_k: int = 5, long: Long = "cut", hf_mask_spacing: bool = False
+    ) -> Any:
         """The best pieces for each [MASK].
+
+        With `hf_mask_spacing` what follows [MASK] begins a new word, as in Hugging Face's tokenizer; the
+        original hides pieces of a text that is cut already.
 
         Returns:
             For each text one list of `Guess` for each [MASK] in it, best first.
         """
-        return self._ask(jobs.FillMask(self.parts, top_k, long), texts)
+        return self._ask(jobs.FillMask(self.parts, top_k, long, hf_mask_spacing), texts)
 
     def encode(self, texts: Text | Sequence[Text], per_position: bool = False, long: Long = "cut") -> Any:
         """What the encoder makes of texts, whatever the head.
