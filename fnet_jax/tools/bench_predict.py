@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from pydoc_data.topics import topics
+from typing import Any, cast
 
 import jax
 import numpy as np
@@ -60,7 +61,7 @@ def _make(name: str, config: Config, setting: Setting, tokenizer: Callable[[], T
     shape = dataclasses.replace(
         config.model,
         max_seq_length=int(setting["length"]),
-        dtype=setting["dtype"],
+        dtype=cast(Any, setting["dtype"]),
         vocab_size=tokenizer().vocab_size,
         num_outputs=CLASSES,
     )
@@ -87,9 +88,9 @@ def _make(name: str, config: Config, setting: Setting, tokenizer: Callable[[], T
 
 
 def _loop(
-    apply: Callable[..., jax.Array],
+    apply: Callable[..., Any],
     variables: Variables,
-    texts: Sequence[str],
+    texts: list[str],
     tokenizer: Tokenizer,
     config: Config,
 ) -> Program:

@@ -52,15 +52,15 @@ def close(found, wanted, tolerance=2e-6):
 @pytest.mark.parametrize("head", ["pretrain", "masked_lm"])
 def test_fill_mask_is_the_head_at_each_mask(head):
     encode = tokenizer().encode
-    ids = padded(
-        [CLS_ID, *encode("I have a"), MASK_ID, *encode(" and a"), MASK_ID, *encode("a.")[1:], SEP_ID]
-    )
+    stop = encode("a.")[1:]  # a full stop that goes on with the word
+    ids = padded([CLS_ID, *encode("I have a"), MASK_ID, *encode(" and a"), MASK_ID, *stop, SEP_ID])
     positions = np.flatnonzero(np.array(ids) == MASK_ID).astype(np.int32)
     logits = applied(head, ids, np.zeros_like(ids), positions)
     logits_PV = logits.masked_lm_BPV if head == "pretrain" else logits
     probabilities_PV = np.exp(logits_PV) / np.exp(logits_PV).sum(-1, keepdims=True)
     found = model(head).fill_mask("I have a [MASK] and a [MASK].", top_k=3)
     assert [len(guesses) for guesses in found] == [3, 3]
+    assert model(head).fill_mask("I have a [MASK] and a [MASK].", 3, hf_mask_spacing=True) != found
     for guesses, probabilities_V in zip(found, probabilities_PV, strict=True):
         best = np.argsort(-probabilities_V)[:3]
         close([guess.probability for guess in guesses], probabilities_V[best])
