@@ -177,24 +177,26 @@ class Model:
         """
         waiting: collections.deque[tuple[Item, Asked | UserError]] = collections.deque()
 
-        def rows() -> Iterator[Row]:
+        def rows() -> Iterator[Row | None]:
             for group in groups(items, self._runner.batch_size):
                 for item, asked in zip(group, job.ask(group), strict=True):
                     waiting.append((item, asked))
                     yield from () if isinstance(asked, UserError) else asked.rows
+                yield None
 
         outputs: list[Any] = []
         for output in self._runner.run(job.function, rows()):
-            outputs.append(output)
-            item, asked = waiting.popleft()
-            while isinstance(asked, UserError):
-                yield item, asked
-                item, asked = waiting.popleft()
-            if len(outputs) < len(asked.rows):
-                waiting.appendleft((item, asked))
+            while waiting and isinstance(error := waiting[0][1], UserError):
+                yield waiting.popleft()[0], error
+            if output is None:
                 continue
-            yield item, job.answer(asked, outputs)
-            outputs = []
+            outputs.append(output)
+            item, asked = waiting[0]
+            assert isinstance(asked, Asked)
+            if len(outputs) == len(asked.rows):
+                waiting.popleft()
+                yield item, job.answer(asked, outputs)
+                outputs = []
         for item, asked in waiting:
             assert isinstance(asked, UserError)
             yield item, asked
