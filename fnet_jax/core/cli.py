@@ -44,6 +44,8 @@ def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -
 
     def guarded(argv: Sequence[str]) -> int | None:
         logging.set_verbosity(logging.ERROR)  # libraries warn of what is meant so, such as read-only folders
+        # Orbax logs tracebacks of what it raises anyway.
+        logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
         try:
             _require(positional or len(argv) == 1, f"unexpected argument {argv[1:2]}; flags start with --")
             return main(argv)
