@@ -129,7 +129,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(portable, "write", write)
     request = convert.Request("fnet_jax", str(tmp_path / "src"), "fnet_jax", str(tmp_path / "dst"))
-    with pytest.raises(MachineError, match="could not be written .*No space left"):
+    with pytest.raises(MachineError, match=r"could not be written .*No space left"):
         convert.convert(request)
     assert sorted(os.listdir(tmp_path)) == ["src"]
 
