@@ -105,22 +105,13 @@ class Model:
         self.parts = Parts(self.head, shape, self.labels, reader)
         self._runner = Runner(loaded.variables, batch_size, devices)
 
-    def fill_mask(
-        self, texts: str | Sequence[str], top_k: int = 5, long: Long = "cut", hf_mask_spacing: bool = False
-    ) -> Any:
+    def fill_mask(self, texts: str | Sequence[str], top_k: int = 5, long: Long = "cut") -> Any:
         """The best pieces for each [MASK].
-
-        Args:
-            texts: with [MASK] in place of pieces, as pretraining hides them: a space before it belongs to the
-                hidden piece, and what follows without a space goes on with the word.
-            top_k: guesses for each.
-            long: see the class.
-            hf_mask_spacing: begin a new word behind [MASK], as the FNetTokenizer of transformers does.
 
         Returns:
             For each text one list of `Guess` for each [MASK] in it, best first.
         """
-        return self._ask(jobs.FillMask(self.parts, top_k, long, hf_mask_spacing), texts)
+        return self._ask(jobs.FillMask(self.parts, top_k, long), texts)
 
     def encode(self, texts: Text | Sequence[Text], per_position: bool = False, long: Long = "cut") -> Any:
         """What the encoder makes of texts, whatever the head.

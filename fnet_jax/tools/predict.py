@@ -26,7 +26,6 @@ FORMATS = {".txt": "lines", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 COMMANDS = ("fill-mask", "classify", "encode", "next-sentence", "tag", "choose", "answer")
 PAIRED = ("next-sentence", "answer")
 MASK_TEXT = SPECIAL_PIECES[MASK_ID]
-MASK_SPACING = "hf-mask-spacing"
 
 flags.DEFINE_string("model", None, "Workdir of a run, or a folder with a model: ours or Hugging Face's.")
 flags.DEFINE_integer("step", None, "Step of the run's checkpoint; the best one by default, or the newest.")
@@ -54,9 +53,6 @@ flags.DEFINE_integer("top_k", 5, "fill-mask: guesses per [MASK].", lower_bound=1
 flags.DEFINE_integer("held_out", 0, "fill-mask: this many held-out examples, no given texts.", lower_bound=0)
 flags.DEFINE_bool("per_position", False, "encode: a vector for each position, not for the text.")
 flags.DEFINE_bool("no_answer", False, "answer: a question may have none.")
-flags.DEFINE_bool(
-    MASK_SPACING, False, "fill-mask: begin a new word behind [MASK], as the tokenizer of transformers."
-)
 
 # Flags that only some commands heed.
 ONLY = {
@@ -64,7 +60,6 @@ ONLY = {
     "held_out": ("fill-mask",),
     "per_position": ("encode",),
     "no_answer": ("answer",),
-    MASK_SPACING: ("fill-mask",),
     "choices": ("choose",),
     "long": ("fill-mask", "classify", "encode", "next-sentence", "choose"),
     "pairs": ("classify", "encode"),
@@ -95,8 +90,7 @@ def main(argv: Sequence[str]) -> None:
         source = predict_files.Source(flag.input, _format(), flag.columns)
         predict_files.work_off(model, command, options, source, flag.output)
     elif name == "fill-mask":
-        spacing = getattr(flag, MASK_SPACING)
-        answers = zip(texts, model.fill_mask(texts, flag.top_k, flag.long, spacing), strict=True)
+        answers = zip(texts, model.fill_mask(texts, flag.top_k, flag.long), strict=True)
         print(held_out.show([held_out.Filled(text, "", best) for text, masks in answers for best in masks]))
     else:
         predict_files.answer_here(model, command, *_records(name, texts, options))
@@ -158,8 +152,8 @@ def _format() -> Any:
 def _given() -> dict[str, Any]:
     """The options of the commands that were set by hand."""
     flag = flags.FLAGS
-    names = ("text", "text_b", "long", "top_k", "per_position", "no_answer", MASK_SPACING)
-    given = {name.replace("-", "_"): flag[name].value for name in names if flag[name].present}
+    names = ("text", "text_b", "long", "top_k", "per_position", "no_answer")
+    given = {name: flag[name].value for name in names if flag[name].present}
     return given | {"choices": tuple(flag.choices)} if flag.choices else given
 
 

@@ -26,7 +26,6 @@ class Options(NamedTuple):
         top_k: guesses per [MASK].
         per_position: vectors of positions, not of texts.
         no_answer: a question may have none.
-        hf_mask_spacing: begin a new word behind [MASK].
     """
 
     text: str
@@ -36,7 +35,6 @@ class Options(NamedTuple):
     top_k: int = 5
     per_position: bool = False
     no_answer: bool = False
-    hf_mask_spacing: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,9 +111,7 @@ def _tags(tags: Sequence[task_jobs.Tag]) -> dict[str, Any]:
 
 
 COMMANDS = {
-    "fill-mask": Command(
-        lambda parts, o: jobs.FillMask(parts, o.top_k, o.long, o.hf_mask_spacing), _text, _guesses
-    ),
+    "fill-mask": Command(lambda parts, o: jobs.FillMask(parts, o.top_k, o.long), _text, _guesses),
     "classify": Command(
         lambda parts, o: jobs.Classify(parts, o.long), _text_or_pair, lambda found: found.as_json()
     ),
