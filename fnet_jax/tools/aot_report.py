@@ -183,7 +183,8 @@ def analyse(compiled: Compiled, topology: str) -> Report:
     activation = rows * (model.max_seq_length // sizes["seq"]) * model.d_model * itemsize
     # What is gathered on purpose: parameters, and with `seq` the masked positions of a device's examples.
     expected = _gathered_shapes(run.abstract.params) | {
-        _squeezed((rows, run.objective.predictions, model.d_model))
+        _squeezed((rows, run.objective.predictions, model.d_model)),
+        _squeezed((model.max_seq_length // sizes["seq"], model.d_emb)),  # of the position table
     }
     needed = perf.train_flops_per_example(model, layer_mixers(model), run.objective.predictions)
     flops, moved = hlo_cost.flops(program), hlo_cost.moved_bytes(program)

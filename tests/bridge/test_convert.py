@@ -74,7 +74,7 @@ def test_workdirs_know_their_head(head, tmp_path):
     ("section", "says"),
     [
         (3, "model=3 must be a section"),
-        ({"d_model": 10**18}, "model.d_model=1000000000000000000 must be below 2**24"),
+        ({"d_model": 10**18}, "model.d_model=1000000000000000000 must be 2**24 or less"),
         ({"num_layers": 2**23, "d_ff": 2**23}, "and not [8388608, 16, 8388608]"),
         ({"mixer": "../fourier"}, "model.mixer='../fourier' is unknown"),
         ({"__class__": 1}, "model.__class__ is unknown"),
@@ -257,7 +257,10 @@ def test_a_run_becomes_a_folder_of_transformers(overrides, tmp_path):
         (["--from=torch", "--src=S", "--dst=D"], "huggingface"),
         (["--from=huggingface", "--src=/nowhere", "--dst=D"], "--src=/nowhere does not exist"),
         (["--from=huggingface", "--src=S", "--dst=D", "--step=3"], "with --from=fnet_jax only"),
-        (["--from=huggingface", "--src=S", "--dst=D", "--hf-mask-spacing"], "with --to=huggingface only"),
+        (
+            ["--from=huggingface", "--src=S", "--dst=D", "--hf-mask-spacing"],
+            "--hf_mask_spacing has an effect with --to=huggingface only",
+        ),
         (["--from=huggingface", "--src=S", "--dst=S"], "is there already; name a new folder"),
     ],
 )
