@@ -102,15 +102,15 @@ def write_onnx(loaded: Loaded, path: str) -> None:
     forward = _forward(loaded)
     # Traced here: while jax2onnx traces, it replaces functions of JAX, which nn.scan does not bear.
     jaxpr = jax.make_jaxpr(lambda *args: tuple(forward(variables, *args).values()))(*inputs.values())
-    to_onnx(
+    proto = to_onnx(
         jax.extend.core.jaxpr_as_fun(jaxpr),
         list(inputs.values()),
         model_name="fnet_jax",
         input_names=list(inputs),
         output_names=list(OUTPUTS[loaded.head]),
-        return_mode="file",
-        output_path=path,
     )
+    with open(path, "wb") as file:
+        file.write(proto.SerializeToString())
 
 
 def _exportable(loaded: Loaded, form: Format) -> Loaded:
