@@ -2,6 +2,7 @@
 # make test   every test
 # make test-beam   tests that need Apache Beam, in an environment of their own
 # make test-bridge   tests against transformers, in an environment of their own
+# make test-onnx   tests that need jax2onnx and ONNX Runtime, in an environment of their own
 # make drill  kill a small run 100 times and check that nothing is lost; about 20 minutes on 2 cores
 # make check  lint and types
 # make lock   pin requirements*.txt anew from requirements*.in
@@ -12,7 +13,7 @@ WORKDIR ?= runs/demo
 CONFIG ?= configs/pretrain.py:size=tiny
 BIN = $(VENV)/bin
 
-.PHONY: demo test test-beam test-bridge drill check lock
+.PHONY: demo test test-beam test-bridge test-onnx drill check lock
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.runtime
@@ -30,6 +31,9 @@ test-beam: $(VENV)-beam/.stamp
 test-bridge: $(VENV)-bridge/.stamp
 	$(VENV)-bridge/bin/python -m pytest tests/bridge
 
+test-onnx: $(VENV)-onnx/.stamp
+	$(VENV)-onnx/bin/python -m pytest tests/bridge/test_onnx.py
+
 drill: $(VENV)/.runtime
 	$(BIN)/python -m fnet_jax.tools.drill $(DRILL)
 
@@ -44,6 +48,7 @@ lock: $(VENV)/.dev
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links requirements-dev.in -o requirements-dev.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --extra beam pyproject.toml requirements-beam.in -o requirements-beam.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links pyproject.toml requirements-bridge.in -o requirements-bridge.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --override requirements.in requirements-onnx.in -o requirements-onnx.txt
 
 # The environment is remade when its requirements change. A stamp file says what is installed.
 $(VENV)/.runtime: requirements.txt
@@ -64,4 +69,10 @@ $(VENV)-beam/.stamp: requirements-beam.txt
 $(VENV)-bridge/.stamp: requirements-bridge.txt
 	$(PYTHON) -m venv $(VENV)-bridge
 	$(VENV)-bridge/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-bridge.txt
+	touch $@
+
+# --no-deps: the file is complete, and jax2onnx would refuse our Orbax.
+$(VENV)-onnx/.stamp: requirements-onnx.txt
+	$(PYTHON) -m venv $(VENV)-onnx
+	$(VENV)-onnx/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-onnx.txt
 	touch $@

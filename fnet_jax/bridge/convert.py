@@ -81,7 +81,7 @@ def convert(request: Request, with_verify: bool = False) -> tuple[Loaded, list[s
         MachineError: if the logits differ, or writing fails.
     """
     dst = os.path.abspath(os.path.expanduser(request.dst))
-    with _new_folder(dst) as folder:
+    with new_folder(dst) as folder:
         loaded = _with_tokenizer(load(request), request.tokenizer)
         try:
             _write(request, loaded, folder, dst)
@@ -204,7 +204,7 @@ def _at_home(loaded: Loaded, dst: str) -> Loaded:
 
 
 @contextlib.contextmanager
-def _new_folder(dst: str) -> Iterator[str]:
+def new_folder(dst: str) -> Iterator[str]:
     """A folder beside `dst`, which takes its place at the end; nothing is left if that is not reached.
 
     Raises:

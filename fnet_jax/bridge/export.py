@@ -25,6 +25,7 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import PAD_ID, SPECIAL_PIECES
 from fnet_jax.core.schema import Head
 from fnet_jax.core.workdir import TOKENIZER_FILE
+from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import make_model
 
 Format = Literal["stablehlo", "onnx"]
@@ -58,7 +59,7 @@ def write(loaded: Loaded, folder: str, form: Format, platforms: Sequence[Platfor
         platforms: that StableHLO is lowered for.
 
     Raises:
-        UserError: if what the format needs is not installed.
+        UserError: if what the format needs is not installed, or it cannot hold the model.
     """
     loaded = _exportable(loaded, form)
     path = os.path.join(folder, PROGRAMS[form])
@@ -88,8 +89,10 @@ def write_onnx(loaded: Loaded, path: str) -> None:
     """Writes an ONNX file, its parameters inside.
 
     Raises:
-        UserError: if jax2onnx is not installed.
+        UserError: if jax2onnx is not installed, or cannot convert the model.
     """
+    if "dct" in layer_mixers(loaded.config.model):  # it decides by platform, which jax2onnx does not know
+        raise UserError("model.mixer='dct' has no way to ONNX; --format=stablehlo takes it")
     if importlib.util.find_spec("jax2onnx") is None:
         raise UserError("--format=onnx needs jax2onnx, which is not installed; docs/export.md says how")
     from jax2onnx import to_onnx
@@ -99,15 +102,15 @@ def write_onnx(loaded: Loaded, path: str) -> None:
     forward = _forward(loaded)
     # Traced here: while jax2onnx traces, it replaces functions of JAX, which nn.scan does not bear.
     jaxpr = jax.make_jaxpr(lambda *args: tuple(forward(variables, *args).values()))(*inputs.values())
-    to_onnx(
+    proto = to_onnx(
         jax.extend.core.jaxpr_as_fun(jaxpr),
         list(inputs.values()),
         model_name="fnet_jax",
         input_names=list(inputs),
         output_names=list(OUTPUTS[loaded.head]),
-        return_mode="file",
-        output_path=path,
     )
+    with open(path, "wb") as file:
+        file.write(proto.SerializeToString())
 
 
 def _exportable(loaded: Loaded, form: Format) -> Loaded:
@@ -163,12 +166,12 @@ def _manifest(loaded: Loaded, form: Format, platforms: Sequence[Platform]) -> di
     inputs = _inputs(loaded)
     outputs = jax.eval_shape(_forward(loaded), _abstract(loaded), *inputs.values())
     packages = ("jax", "flax", *(["jax2onnx"] if form == "onnx" else []))
-    values = {
+    values: dict[str, Any] = {
         "format": form,
         "program": PROGRAMS[form],
         "head": loaded.head,
         "inputs": describe(inputs),
-        "outputs": describe(outputs),
+        "outputs": describe({name: outputs[name] for name in OUTPUTS[loaded.head]}),
         "labels": list(loaded.config.data.labels),
         "tokenizer": TOKENIZER_FILE if loaded.tokenizer_path else None,
         "special_pieces": {piece: i for i, piece in enumerate(SPECIAL_PIECES)},

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from fnet_jax.bridge.runner import Row
 from fnet_jax.bridge.texts import MASK_TEXT, Asked
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import CLS_ID, MASK_ID, PAD_ID, SEP_ID
+from fnet_jax.core.workdir import CHECKPOINT_DIR, workdir_of
 from fnet_jax.data.tokenizer import Tokenizer
 from fnet_jax.train.datasets import PretrainDataset
 
@@ -39,13 +41,18 @@ def fill_held_out(model: Model, workdir: str, count: int, top_k: int = 5) -> lis
 
     Args:
         model: of the run.
-        workdir: of the run.
+        workdir: of the run, or a checkpoint folder in it.
         count: number of examples.
         top_k: guesses per example.
 
     Raises:
         UserError: if the model has no masked-LM head, or its data are no longer there.
     """
+    workdir = workdir_of(workdir)
+    if not os.path.isdir(os.path.join(workdir, CHECKPOINT_DIR)):
+        raise UserError(
+            f"{workdir} is no workdir of a run, whose held-out examples could be filled; give texts"
+        )
     job = _FillExamples(FillMask(model.parts, top_k, "cut"))
     dataset = PretrainDataset(model.config, workdir)
     hidden: list[_Hidden] = []

@@ -86,14 +86,14 @@ class Guess(NamedTuple):
 class FillMask(Job[str, list[list[Guess]]]):
     """The best pieces for each [MASK] of a text."""
 
-    def __init__(self, parts: Parts, top_k: int, long: Long):
+    def __init__(self, parts: Parts, top_k: int, long: Long, hf_spacing: bool = False):
         """Makes `top_k` guesses."""
         parts.require("fill_mask", MASKED_LM)
         if not 1 <= top_k <= parts.config.vocab_size:
             raise UserError(
                 f"top_k={top_k} must be within 1 … {parts.config.vocab_size}, the pieces there are"
             )
-        self._reader, self._long = parts.reader, long
+        self._reader, self._long, self._hf_spacing = parts.reader, long, hf_spacing
         model = make_model(parts.head, parts.config)
 
         def top(variables: Variables, fields: Fields) -> tuple[jax.Array, jax.Array]:
@@ -105,7 +105,7 @@ class FillMask(Job[str, list[list[Guess]]]):
 
     def ask(self, items: Sequence[str]) -> list[Asked | UserError]:
         """See `Reader.masked`."""
-        return self._reader.masked(items, self._long)
+        return self._reader.masked(items, self._long, self._hf_spacing)
 
     def answer(self, asked: Asked, outputs: Sequence[Any]) -> list[list[Guess]]:
         """Guesses for each [MASK], best first."""

@@ -105,13 +105,18 @@ class Model:
         self.parts = Parts(self.head, shape, self.labels, reader)
         self._runner = Runner(loaded.variables, batch_size, devices)
 
-    def fill_mask(self, texts: str | Sequence[str], top_k: int = 5, long: Long = "cut") -> Any:
+    def fill_mask(
+        self, texts: str | Sequence[str], top_k: int = 5, long: Long = "cut", hf_mask_spacing: bool = False
+    ) -> Any:
         """The best pieces for each [MASK].
+
+        With `hf_mask_spacing` what follows [MASK] begins a new word, as in Hugging Face's tokenizer; the
+        original hides pieces of a text that is cut already.
 
         Returns:
             For each text one list of `Guess` for each [MASK] in it, best first.
         """
-        return self._ask(jobs.FillMask(self.parts, top_k, long), texts)
+        return self._ask(jobs.FillMask(self.parts, top_k, long, hf_mask_spacing), texts)
 
     def encode(self, texts: Text | Sequence[Text], per_position: bool = False, long: Long = "cut") -> Any:
         """What the encoder makes of texts, whatever the head.
@@ -172,24 +177,26 @@ class Model:
         """
         waiting: collections.deque[tuple[Item, Asked | UserError]] = collections.deque()
 
-        def rows() -> Iterator[Row]:
+        def rows() -> Iterator[Row | None]:
             for group in groups(items, self._runner.batch_size):
                 for item, asked in zip(group, job.ask(group), strict=True):
                     waiting.append((item, asked))
                     yield from () if isinstance(asked, UserError) else asked.rows
+                yield None
 
         outputs: list[Any] = []
         for output in self._runner.run(job.function, rows()):
-            outputs.append(output)
-            item, asked = waiting.popleft()
-            while isinstance(asked, UserError):
-                yield item, asked
-                item, asked = waiting.popleft()
-            if len(outputs) < len(asked.rows):
-                waiting.appendleft((item, asked))
+            while waiting and isinstance(error := waiting[0][1], UserError):
+                yield waiting.popleft()[0], error
+            if output is None:
                 continue
-            yield item, job.answer(asked, outputs)
-            outputs = []
+            outputs.append(output)
+            item, asked = waiting[0]
+            assert isinstance(asked, Asked)
+            if len(outputs) == len(asked.rows):
+                waiting.popleft()
+                yield item, job.answer(asked, outputs)
+                outputs = []
         for item, asked in waiting:
             assert isinstance(asked, UserError)
             yield item, asked

@@ -59,19 +59,27 @@ class Runner:
         self._programs: dict[Hashable, jax.stages.Compiled] = {}
         self.seconds_compiling = 0.0
 
-    def run(self, function: Function, rows: Iterable[Row]) -> Iterator[Any]:
+    def run(self, function: Function, rows: Iterable[Row | None]) -> Iterator[Any]:
         """The function's outputs for each row, in order, without the leading B; arrays of the host.
 
-        Rows are asked for only some batches ahead, so they may be endless.
+        Rows are asked for only some batches ahead, so they may be endless. A None among them comes back at
+        once as None, so that whoever waits for outputs has a turn although there are no rows.
         """
         pending: collections.deque[tuple[int, Any]] = collections.deque()
-        is_stream = False
-        for group in groups(rows, self.batch_size):
-            size = self.batch_size if is_stream else self._size(len(group))
-            pending.append((len(group), self._start(function, _stack(group, size))))
-            is_stream = True
+        batch: list[Row] = []
+        for row in rows:
+            if row is None:
+                yield None
+                continue
+            batch.append(row)
+            if len(batch) == self.batch_size:
+                pending.append((len(batch), self._start(function, _stack(batch, self.batch_size))))
+                batch = []
             if len(pending) > _AHEAD:
                 yield from _unstack(*pending.popleft())
+        if batch:
+            size = self.batch_size if pending else self._size(len(batch))
+            pending.append((len(batch), self._start(function, _stack(batch, size))))
         while pending:
             yield from _unstack(*pending.popleft())
 

@@ -77,9 +77,12 @@ class Reader:
         """One piece as text; pieces without any, such as a lone space, by their name."""
         return self.tokenizer.decode([piece_id]) or self.tokenizer.id_to_piece(piece_id)
 
-    def masked(self, texts: Sequence[str], long: Long) -> list[Asked | UserError]:
-        """The same, with `positions` of [MASK]; each [MASK] stands in one row, far from its ends."""
-        return [self._masked(text, long) for text in texts]
+    def masked(self, texts: Sequence[str], long: Long, hf_spacing: bool = False) -> list[Asked | UserError]:
+        """The same, with `positions` of [MASK]; each [MASK] stands in one row, far from its ends.
+
+        `hf_spacing`: see `Tokenizer.encode_masked`.
+        """
+        return [self._masked(text, long, hf_spacing) for text in texts]
 
     def _text(self, a_ids: list[int], b_ids: list[int] | None, long: Long) -> Asked | UserError:
         if refused := self._refused(full_length(a_ids, b_ids), long):
@@ -92,15 +95,12 @@ class Reader:
             made.append({"input_ids": input_ids_L, "type_ids": type_ids_L})
         return Asked(made)
 
-    def _masked(self, text: str, long: Long) -> Asked | UserError:
-        parts = self.tokenizer.encode_batch(text.split(MASK_TEXT))
-        if len(parts) == 1:
+    def _masked(self, text: str, long: Long, hf_spacing: bool) -> Asked | UserError:
+        if MASK_TEXT not in text:
             return UserError(
                 f"text {_shown(text)} has no {MASK_TEXT}; put {MASK_TEXT} where a word is to be guessed"
             )
-        ids = parts[0]
-        for part in parts[1:]:
-            ids += [MASK_ID, *part]
+        ids = self.tokenizer.encode_masked(text, hf_spacing)
         if refused := self._refused(full_length(ids, None), long):
             return refused
         masks = np.flatnonzero(np.array(ids) == MASK_ID)

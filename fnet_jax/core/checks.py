@@ -85,7 +85,7 @@ def check(c: Config) -> None:
     for table, valid, holds in (
         (positive, "greater than 0", lambda v: v > 0),
         (not_negative, "0 or more", lambda v: v >= 0),
-        (sizes, "below 2**24", lambda v: v < 2**24),  # else shapes of a hostile file overflow
+        (sizes, "2**24 or less", lambda v: v <= 2**24),  # else shapes of a hostile file overflow
         (below_one, "at least 0 and below 1", lambda v: 0 <= v < 1),
     ):
         for section, names in table.items():

@@ -52,8 +52,8 @@ def read_code_words(task: Task, data: DataConfig) -> LabelledData[TaggedSplit]:
                 words, labels = _tagged(marked)
                 if any(labels) and len(words) >= _MIN_WORDS:
                     found.setdefault(tuple(words), labels)
-    labels = [np.array(value, np.int32) for value in found.values()]
-    split = TaggedSplit("train", [list(words) for words in found], labels, list(range(len(found))), SOURCE)
+    arrays = [np.array(value, np.int32) for value in found.values()]
+    split = TaggedSplit("train", [list(words) for words in found], arrays, list(range(len(found))), SOURCE)
     return complete(task, TAGS, {"train": split}, data)
 
 

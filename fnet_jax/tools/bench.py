@@ -3,11 +3,12 @@
     python -m fnet_jax.tools.bench mixing --lengths=512,1024 --widths=768 --batches=8
     python -m fnet_jax.tools.bench step --config=configs/pretrain.py:size=base --mixers=fourier,attention
     python -m fnet_jax.tools.bench infer --config=configs/pretrain.py:size=base --batches=1,8,32
+    python -m fnet_jax.tools.bench predict --config=configs/pretrain.py:size=base --lengths=128,512
     python -m fnet_jax.tools.bench data --config=configs/pretrain.py:size=base --workdir=W --workers=0,2
 
 --out=FOLDER leaves the figures as JSON, a table and a picture. A case that cannot run is a row that says why.
-PyTorch and Hugging Face's models take part where they are installed: pip install "fnet_jax[bench]". Exit
-codes: 0 done, 1 no case could run, 2 bad input.
+PyTorch and Hugging Face's models take part where they are installed: pip install "fnet_jax[bench]"; so does
+ONNX Runtime in infer, see docs/export.md. Exit codes: 0 done, 1 no case could run, 2 bad input.
 """
 
 import dataclasses
@@ -22,7 +23,7 @@ from absl import flags
 from fnet_jax.core import cli
 from fnet_jax.core.config import Config, Mixer
 from fnet_jax.core.errors import UserError
-from fnet_jax.tools import bench_data, bench_mixing, bench_model, bench_torch
+from fnet_jax.tools import bench_data, bench_mixing, bench_model, bench_onnx, bench_predict, bench_torch
 from fnet_jax.tools.aot_compile import complete
 from fnet_jax.tools.bench_plot import draw
 from fnet_jax.tools.bench_report import Report, device_peak_memory, machine
@@ -36,6 +37,7 @@ OWN_FLAGS = {
     "mixing": (*SHAPES, "widths", "passes"),
     "step": (*SHAPES, "config"),
     "infer": (*SHAPES, "config"),
+    "predict": ("lengths", "batches", "dtypes", "config"),
     "data": ("config", "workdir", "batches", "workers"),
 }
 
@@ -105,11 +107,33 @@ def infer() -> Plan:
     """The forward pass."""
     config = complete(_config())
     settings, names, remarks = _model_grid(config, [1, 8, 32])
+    if jax.default_backend() == "cpu":  # ONNX Runtime for other devices is another package for each
+        lacking = _left_out(bench_onnx.MODELS, *bench_onnx.PACKAGES, how="docs/export.md says how to add")
+        names += [] if lacking or not FLAGS.peers else bench_onnx.MODELS
+        remarks += lacking
 
     def cases() -> list[Case]:
         return bench_model.infer_cases(config, settings, names)
 
     return Plan("Inference, one label per text", names, "attention", cases, remarks=remarks)
+
+
+def predict() -> Plan:
+    """A trained model that is asked, from text to answer."""
+    config = _config()
+    settings = grid(
+        {
+            "dtype": _known("dtypes", FLAGS.dtypes or [config.model.dtype], DTYPES),
+            "length": _numbers("lengths", FLAGS.lengths or [config.model.max_seq_length]),
+        }
+    )
+    batches = _numbers("batches", FLAGS.batches or [1, 8, 32])
+    names = bench_predict.names(batches)
+
+    def cases() -> list[Case]:
+        return bench_predict.cases(config, settings, names)
+
+    return Plan("Classes of texts, from text to probabilities", names, bench_predict.LOOP, cases, "texts")
 
 
 def data() -> Plan:
@@ -127,7 +151,7 @@ def data() -> Plan:
     return Plan(title, names, bench_data.name(0), cases, "examples")
 
 
-COMMANDS = {"mixing": mixing, "step": step, "infer": infer, "data": data}
+COMMANDS = {"mixing": mixing, "step": step, "infer": infer, "predict": predict, "data": data}
 
 
 def _model_grid(
@@ -181,14 +205,14 @@ def _known(flag: str, values: Sequence[str], valid: Collection[str]) -> list[str
     return list(dict.fromkeys(values))
 
 
-def _left_out(cases: Collection[str], *packages: str) -> tuple[str, ...]:
+def _left_out(
+    cases: Collection[str], *packages: str, how: str = f"{bench_torch.INSTALL} adds"
+) -> tuple[str, ...]:
     """The remark that cases are missing for want of packages, if they are wanted."""
     lacking = bench_torch.missing(*packages) if FLAGS.peers else []
     if not lacking:
         return ()
-    return (
-        f"left out for want of {' and '.join(lacking)}: {', '.join(cases)}; {bench_torch.INSTALL} adds them",
-    )
+    return (f"left out for want of {' and '.join(lacking)}: {', '.join(cases)}; {how} them",)
 
 
 def _check_flags(command: str) -> None:
@@ -260,7 +284,9 @@ def define_flags() -> None:
     cli.define_run_flags()
     flags.DEFINE_list("lengths", None, "L; by default that of the config, or 128 to 4096 for mixing.")
     flags.DEFINE_list("widths", ["768"], "D.")
-    flags.DEFINE_list("batches", None, "B; by default that of the config, 8 for mixing, 1,8,32 for infer.")
+    flags.DEFINE_list(
+        "batches", None, "B; by default that of the config, 8 for mixing, 1,8,32 for infer, predict."
+    )
     flags.DEFINE_integer("tokens", None, "B x L, in place of --batches.", lower_bound=1)
     flags.DEFINE_list("dtypes", None, "float32, bfloat16; by default that of the config, or float32.")
     flags.DEFINE_list("passes", list(bench_mixing.PASSES), "forward, forward+backward.")

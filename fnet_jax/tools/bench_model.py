@@ -17,7 +17,7 @@ from fnet_jax.core.mesh import batch_sharding
 from fnet_jax.core.pieces import NUM_SPECIAL_IDS
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import SequenceModel
-from fnet_jax.tools import bench_jax, bench_torch
+from fnet_jax.tools import bench_jax, bench_onnx, bench_torch
 from fnet_jax.tools.aot_compile import make_abstract_run
 from fnet_jax.tools.bench_mixing import IMPLS, batch_of
 from fnet_jax.tools.bench_timing import Case, Program, Setting
@@ -53,7 +53,7 @@ def step_cases(config: Config, settings: Sequence[Setting], named: Sequence[str]
 
 
 def infer_cases(config: Config, settings: Sequence[Setting], named: Sequence[str]) -> list[Case]:
-    """The forward pass of encoder and classifier, logits f32[B, 2]; arguments as in `step_cases`."""
+    """The forward pass of encoder and classifier, logits f32[B, 2]; `bench_onnx.MODELS` may be `named`."""
     return [_infer_case(config, setting, name) for setting in settings for name in named]
 
 
@@ -61,7 +61,7 @@ def variant(config: Config, setting: Setting, name: str) -> Config:
     """The config of one case; masked predictions grow with the length."""
     length, batch = int(setting["length"]), batch_of(setting)
     mixer, _, impl = name.partition("/")
-    mixer = {"HF FNet": "fourier", "HF BERT": "attention"}.get(mixer, mixer)
+    mixer = {"HF FNet": "fourier", "HF BERT": "attention", **bench_onnx.MODELS}.get(mixer, mixer)
     values: dict[str, Any] = {
         "mixer": mixer,
         "max_seq_length": length,
@@ -154,6 +154,8 @@ def _make_inference(name: str, config: Config) -> Program:
     variables = jax.jit(functools.partial(model.init, deterministic=True))(
         jax.random.key(config.seed), ids_BL[:1], types_BL[:1]
     )
+    if name in bench_onnx.MODELS:
+        return bench_onnx.inference(config, variables, batch)
     return bench_jax.program(
         jax.jit(functools.partial(model.apply, deterministic=True)), variables, ids_BL, types_BL
     )

@@ -5,7 +5,6 @@ python -m fnet_jax.tools.export --model=DIR --format=onnx --dst=DIR
 """
 
 import os
-import shutil
 import time
 from collections.abc import Sequence
 
@@ -34,26 +33,20 @@ def main(_: Sequence[str]) -> None:
     ):
         if not flag[name].value:
             raise UserError(f"--{name} is not given; name {what}")
-    unknown = [name for name in flag.platforms if name not in PLATFORMS]
-    if unknown or not flag.platforms:
+    if not flag.platforms or not set(flag.platforms) <= set(PLATFORMS):
         raise UserError(f"--platforms={','.join(flag.platforms)}: valid are {', '.join(PLATFORMS)}")
+    if flag["platforms"].present and flag.format != "stablehlo":
+        raise UserError("--platforms has an effect with --format=stablehlo only; leave it out")
     folder = os.path.abspath(os.path.expanduser(flag.dst))
-    if os.path.exists(folder):
-        raise UserError(f"--dst={flag.dst} exists already; name a new folder")
 
+    # Imported late: a wrong flag is answered at once.
     from fnet_jax.bridge import export
+    from fnet_jax.bridge.convert import new_folder
     from fnet_jax.bridge.read import read
 
     started = time.monotonic()
-    loaded = read(flag.model, flag.step)
-    unfinished = folder + ".unfinished"
-    shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        os.makedirs(unfinished)
-        export.write(loaded, unfinished, flag.format, flag.platforms)
-        os.rename(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with new_folder(folder) as unfinished:
+        export.write(read(flag.model, flag.step), unfinished, flag.format, flag.platforms)
     for name in sorted(os.listdir(folder)):
         print(f"{os.path.join(folder, name)}: {os.path.getsize(os.path.join(folder, name)):,} bytes")
     print(f"exported in {time.monotonic() - started:.0f} s; docs/export.md says how to call it")

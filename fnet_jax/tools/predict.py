@@ -51,6 +51,7 @@ flags.DEFINE_enum(
 )
 flags.DEFINE_integer("top_k", 5, "fill-mask: guesses per [MASK].", lower_bound=1)
 flags.DEFINE_integer("held_out", 0, "fill-mask: this many held-out examples, no given texts.", lower_bound=0)
+flags.DEFINE_bool("hf_mask_spacing", False, "fill-mask: a new word begins behind [MASK], as in transformers.")
 flags.DEFINE_bool("per_position", False, "encode: a vector for each position, not for the text.")
 flags.DEFINE_bool("no_answer", False, "answer: a question may have none.")
 
@@ -58,6 +59,7 @@ flags.DEFINE_bool("no_answer", False, "answer: a question may have none.")
 ONLY = {
     "top_k": ("fill-mask",),
     "held_out": ("fill-mask",),
+    "hf_mask_spacing": ("fill-mask",),
     "per_position": ("encode",),
     "no_answer": ("answer",),
     "choices": ("choose",),
@@ -90,7 +92,7 @@ def main(argv: Sequence[str]) -> None:
         source = predict_files.Source(flag.input, _format(), flag.columns)
         predict_files.work_off(model, command, options, source, flag.output)
     elif name == "fill-mask":
-        answers = zip(texts, model.fill_mask(texts, flag.top_k, flag.long), strict=True)
+        answers = zip(texts, model.fill_mask(texts, flag.top_k, flag.long, flag.hf_mask_spacing), strict=True)
         print(held_out.show([held_out.Filled(text, "", best) for text, masks in answers for best in masks]))
     else:
         predict_files.answer_here(model, command, *_records(name, texts, options))
@@ -134,8 +136,9 @@ def _check_files(name: str) -> None:
     flag = flags.FLAGS
     if flag.input and not os.path.isfile(flag.input):
         raise UserError(f"--input={flag.input} is no file")
-    if flag.columns is not None and _format() not in ("csv", "tsv"):
-        raise UserError(f"--columns is for csv and tsv; the format of the input is {_format()}")
+    form = _format()
+    if flag.columns is not None and form not in ("csv", "tsv"):
+        raise UserError(f"--columns is for csv and tsv; the format of the input is {form}")
     if flag.output:
         predict_files.check_output(flag.output, flag.input, name == "encode")
 
@@ -152,7 +155,7 @@ def _format() -> Any:
 def _given() -> dict[str, Any]:
     """The options of the commands that were set by hand."""
     flag = flags.FLAGS
-    names = ("text", "text_b", "long", "top_k", "per_position", "no_answer")
+    names = ("text", "text_b", "long", "top_k", "per_position", "no_answer", "hf_mask_spacing")
     given = {name: flag[name].value for name in names if flag[name].present}
     return given | {"choices": tuple(flag.choices)} if flag.choices else given
 

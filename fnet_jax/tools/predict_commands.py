@@ -26,6 +26,7 @@ class Options(NamedTuple):
         top_k: guesses per [MASK].
         per_position: vectors of positions, not of texts.
         no_answer: a question may have none.
+        hf_mask_spacing: what follows [MASK] begins a new word.
     """
 
     text: str
@@ -35,6 +36,7 @@ class Options(NamedTuple):
     top_k: int = 5
     per_position: bool = False
     no_answer: bool = False
+    hf_mask_spacing: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,7 +113,9 @@ def _tags(tags: Sequence[task_jobs.Tag]) -> dict[str, Any]:
 
 
 COMMANDS = {
-    "fill-mask": Command(lambda parts, o: jobs.FillMask(parts, o.top_k, o.long), _text, _guesses),
+    "fill-mask": Command(
+        lambda parts, o: jobs.FillMask(parts, o.top_k, o.long, o.hf_mask_spacing), _text, _guesses
+    ),
     "classify": Command(
         lambda parts, o: jobs.Classify(parts, o.long), _text_or_pair, lambda found: found.as_json()
     ),

@@ -261,7 +261,7 @@ class Checkpointer:
     def _check_fit(self, step: int, item: str, abstract: Any, part: bool = False) -> None:
         """Compares names and shapes with what is on disk, before any array is read."""
         assert self._manager is not None
-        found = self._manager.item_metadata(step)[item]
+        found = self._manager.item_metadata(step).get(item)
         if found is None:
             raise UserError(
                 f"checkpoint {self.directory}/{step} holds no {item}, so no run goes on from it; start in a "

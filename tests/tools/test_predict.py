@@ -62,7 +62,7 @@ def test_good_lines_are_answered_in_order_and_bad_ones_set_aside(tmp_path, capfd
         assert row["scores"] == pytest.approx(answer["scores"], abs=2e-6)
     rejected = {row["line"]: row for row in rows(str(output) + REJECTED_SUFFIX)}
     starts = {
-        5: "3 columns", 11: "empty line", 12: "empty text (text)", 13: "text has ", len(lines) + 2: "bytes b'",
+        5: "3 columns", 11: "empty line", 12: "empty text (text)", 13: "text has", len(lines) + 2: "bytes",
     }  # fmt: skip
     assert rejected.keys() == starts.keys()
     assert all(rejected[line]["reason"].startswith(start) for line, start in starts.items())
@@ -256,7 +256,6 @@ for args in json.loads(sys.argv[1]):
             predict.main(flags.FLAGS(["predict", *args]))
         except ValueError as error:
             print(type(error).__name__, error)
-assert "jax" not in sys.modules or True
 """
 
 
