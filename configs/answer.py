@@ -3,8 +3,8 @@
     python train.py --config=configs/answer.py:data=squad/ --workdir=W --config.init_from=PRETRAINED
 
 Arguments after the colon: `data` (a .json file as SQuAD's, version 1.1 or 2.0, or a folder with train,
-validation and test files), `size` (for the learning rate, and the shape of a model that starts from
-nothing), `smoke` (a few steps).
+validation and test files; pydocs: types of parameters, in docstrings), `size` (for the learning rate, and
+the shape of a model that starts from nothing), `smoke` (a few steps).
 """
 
 import ml_collections

@@ -3,8 +3,9 @@
     python train.py --config=configs/choose.py:data=swag/ --workdir=W --config.init_from=PRETRAINED
 
 Arguments after the colon: `data` (a .csv, .tsv or .jsonl file as SWAG's, with columns sent1, sent2,
-ending0 ... ending3 and label, or a folder with train, validation and test files), `size` (for the
-learning rate, and the shape of a model that starts from nothing), `smoke` (a few steps).
+ending0 ... ending3 and label, or a folder with train, validation and test files; pydocs: which sentence
+follows, in docstrings), `size` (for the learning rate, and the shape of a model that starts from
+nothing), `smoke` (a few steps).
 """
 
 import ml_collections

@@ -3,8 +3,8 @@
     python train.py --config=configs/tag.py:data=ner/ --workdir=W --config.init_from=PRETRAINED
 
 Arguments after the colon: `data` (a file in columns as those of the CoNLL shared tasks, or a folder with
-train, validation and test files), `size` (for the learning rate, and the shape of a model that starts
-from nothing), `smoke` (a few steps).
+train, validation and test files; pydocs: words that docstrings mark as code), `size` (for the learning
+rate, and the shape of a model that starts from nothing), `smoke` (a few steps).
 """
 
 import ml_collections

@@ -1,6 +1,7 @@
 """Small made-up data in the layout of the real ones."""
 
 import csv
+import json
 import pathlib
 
 import numpy as np
@@ -23,6 +24,50 @@ def write_table(path: pathlib.Path, rows: int = 400) -> None:
         writer = csv.writer(file)
         writer.writerow(["text", "label", "count"])
         writer.writerows(things(rng) for _ in range(rows))
+
+
+def write_tags(path: pathlib.Path, sentences: int = 120) -> None:
+    """Sentences with animals and tools, which are to be found, in CoNLL's columns; a tool has two words."""
+    rng = np.random.default_rng(0)
+    with open(path, "w") as file:
+        for _ in range(sentences):
+            rows = [
+                ("I", "O"),
+                ("have", "O"),
+                ("a", "O"),
+                (str(rng.choice(ANIMALS)), "B-ANIMAL"),
+                ("and", "O"),
+            ]
+            rows += [("a", "O"), ("steel", "B-TOOL"), (str(rng.choice(TOOLS)), "I-TOOL"), (".", "O")]
+            file.write("".join(f"{word} {tag}\n" for word, tag in rows[int(rng.integers(0, 3)) :]) + "\n")
+
+
+def write_choices(path: pathlib.Path, rows: int = 120) -> None:
+    """SWAG's columns: of four things, the animal is the one that eats."""
+    rng = np.random.default_rng(0)
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["sent1", "sent2", *(f"ending{k}" for k in range(4)), "label"])
+        for _ in range(rows):
+            label, endings = int(rng.integers(0, 4)), list(rng.choice(TOOLS, 4, replace=False))
+            endings[label] = rng.choice(ANIMALS)
+            writer.writerow([f"It is {rng.integers(1, 13)} o'clock.", "Now eats the", *endings, label])
+
+
+def write_questions(path: pathlib.Path, contexts: int = 60, unanswerable: bool = True) -> None:
+    """SQuAD's layout: which animal is in a sentence; some sentences have none."""
+    rng = np.random.default_rng(0)
+    data = []
+    for number in range(contexts):
+        animal, tool = str(rng.choice(ANIMALS)), str(rng.choice(TOOLS))
+        has_answer = not unanswerable or number % 3 > 0
+        context = f"On day {number} I took a {tool}" + (
+            f" and saw a {animal}." if has_answer else " and went."
+        )
+        answers = [{"text": animal, "answer_start": context.index(animal)}] if has_answer else []
+        question = {"id": f"q{number}", "question": "Which animal?", "answers": answers}
+        data.append({"title": str(number), "paragraphs": [{"context": context, "qas": [question]}]})
+    path.write_text(json.dumps({"version": "v2.0", "data": data}))
 
 
 def write_glue(folder: pathlib.Path, train: int = 80, other: int = 20) -> None:

@@ -19,7 +19,7 @@ from fnet_jax.bridge.read import read
 from fnet_jax.core.config import Mixer
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.schema import PRETRAINING, Head
-from fnet_jax.data.dataset import TOKENIZER_FILE
+from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data.tokenizer import load_tokenizer
 from fnet_jax.train.checkpoint import reason
 from fnet_jax.train.optim import make_optimizer

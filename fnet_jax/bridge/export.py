@@ -24,7 +24,7 @@ from fnet_jax.bridge.tensor_files import SAFETENSORS
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import PAD_ID, SPECIAL_PIECES
 from fnet_jax.core.schema import Head
-from fnet_jax.data.dataset import TOKENIZER_FILE
+from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import make_model
 

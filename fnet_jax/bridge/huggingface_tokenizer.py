@@ -14,7 +14,7 @@ from sentencepiece import sentencepiece_model_pb2
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID, SPECIAL_PIECES, UNK_ID
-from fnet_jax.data.dataset import TOKENIZER_FILE
+from fnet_jax.core.workdir import TOKENIZER_FILE
 
 SENTENCEPIECE = "spiece.model"
 TOKENIZER_CONFIG = "tokenizer_config.json"

@@ -14,8 +14,7 @@ from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
 from fnet_jax.core.schema import Head
-from fnet_jax.core.workdir import CONFIG_FILE, save_config, saved_config
-from fnet_jax.data.dataset import TOKENIZER_FILE
+from fnet_jax.core.workdir import CONFIG_FILE, TOKENIZER_FILE, save_config, saved_config
 from fnet_jax.train.objective import head_of
 
 

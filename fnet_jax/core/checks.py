@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Config
+from fnet_jax.core.schema import PRETRAINING, Config
 
 
 def check_mesh(config: Config, sizes: Mapping[str, int], training: bool = True) -> None:
@@ -85,7 +85,7 @@ def check(c: Config) -> None:
     for table, valid, holds in (
         (positive, "greater than 0", lambda v: v > 0),
         (not_negative, "0 or more", lambda v: v >= 0),
-        (sizes, "below 2**24", lambda v: v < 2**24),  # else shapes of a hostile file overflow
+        (sizes, "2**24 or less", lambda v: v <= 2**24),  # else shapes of a hostile file overflow
         (below_one, "at least 0 and below 1", lambda v: 0 <= v < 1),
     ):
         for section, names in table.items():
@@ -183,13 +183,20 @@ def check_alive(c: Config, key: str) -> None:
     """Refuses a key set by hand that this config never reads."""
     m, d, t = c.model, c.data, c.train
     labelled = (f"task={c.task!r} has no labels", not c.is_pretraining)
-    tables = (
-        f"task={c.task!r} does not read tables of your own",
-        c.task in ("classify", "regress", "choose"),
-    )
-    own_files = (f"task={c.task!r} does not read files of your own", c.task in OWN_FILES_TASKS)
     keeps_best = ("train.keep_best is off", t.keep_best)
     own_tokenizer = ("data.tokenizer is given", d.tokenizer == "")
+    # Keys of `data` that only some tasks read.
+    read_by = {
+        "max_predictions_per_seq masking_rate mask_token_proportion random_token_proportion": MASKED_TASKS,
+        "whole_word_masking": MASKED_TASKS,
+        "next_sentence": ("pretrain", "next_sentence"),
+        "text_b_field label_field": TABLE_TASKS,
+        "labels": ("classify", "tag"),
+        "validation test": OWN_FILES_TASKS,
+        "word_column tag_column": ("tag",),
+        "choice_fields": ("choose",),
+        "max_query_length doc_stride max_answer_length null_score_diff_threshold": ("answer",),
+    }
     dead_unless = {
         "model.fourier_impl": (f"model.mixer={m.mixer!r}", m.mixer in ("fourier", "hartley")),
         "model.num_attention_layers": (
@@ -203,17 +210,22 @@ def check_alive(c: Config, key: str) -> None:
         "data.tokenizer_pieces": own_tokenizer,
         "data.tokenizer_algorithm": own_tokenizer,
         "data.text_field": (
-            ("data.corpus='pydocs' has no fields", d.corpus != "pydocs") if c.is_pretraining else tables
+            ("data.corpus='pydocs' has no fields", d.corpus != "pydocs")
+            if c.is_pretraining
+            else (f"task={c.task!r} does not read it", c.task in TABLE_TASKS)
         ),
-        "data.text_b_field": tables,
-        "data.label_field": tables,
-        **{f"data.{name}": own_files for name in OWN_FILES_KEYS.split()},
-        **{f"data.{name}": labelled for name in LABELLED_KEYS.split()},
         **{
             f"data.{name}": (f"task={c.task!r} does not read it", c.task in tasks)
-            for names, tasks in KEYS_OF_TASKS.items()
+            for names, tasks in read_by.items()
             for name in names.split()
         },
+        "data.truncation": (
+            f"task={c.task!r} cuts no text",
+            not c.is_pretraining and c.task not in WINDOW_TASKS,
+        ),
+        "data.swap_texts": (f"task={c.task!r} has no pairs of texts to swap", c.task not in SINGLE_TASKS),
+        "data.max_train_examples": labelled,
+        "data.max_eval_examples": labelled,
         "model.classifier_dropout_rate": labelled,
         "model.num_outputs": labelled,
         "optim.num_warmup_steps": ("optim.warmup_proportion is set", c.optim.warmup_proportion == 0),
@@ -231,15 +243,7 @@ def check_alive(c: Config, key: str) -> None:
 
 
 MASKED_TASKS = ("pretrain", "masked_lm")
-OWN_FILES_TASKS = ("classify", "regress", "tag", "choose", "answer")
-OWN_FILES_KEYS = "validation test labels"
-LABELLED_KEYS = "truncation swap_texts max_train_examples max_eval_examples"
-# Keys of `data` that only some tasks read.
-KEYS_OF_TASKS = {
-    "max_predictions_per_seq masking_rate mask_token_proportion random_token_proportion "
-    "whole_word_masking": MASKED_TASKS,
-    "next_sentence": ("pretrain", "next_sentence"),
-    "word_column tag_column": ("tag",),
-    "choice_fields": ("choose",),
-    "max_query_length doc_stride max_answer_length null_score_diff_threshold": ("answer",),
-}
+TABLE_TASKS = ("classify", "regress", "choose")
+WINDOW_TASKS = ("tag", "answer")  # texts that are too long become several examples
+SINGLE_TASKS = (*PRETRAINING, *WINDOW_TASKS, "choose")
+OWN_FILES_TASKS = (*TABLE_TASKS, *WINDOW_TASKS)

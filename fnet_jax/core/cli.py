@@ -7,6 +7,7 @@ device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or S
 
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Collection, Sequence
@@ -44,6 +45,8 @@ def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -
 
     def guarded(argv: Sequence[str]) -> int | None:
         logging.set_verbosity(logging.ERROR)  # libraries warn of what is meant so, such as read-only folders
+        # Orbax logs tracebacks of what it raises anyway.
+        logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
         try:
             _require(positional or len(argv) == 1, f"unexpected argument {argv[1:2]}; flags start with --")
             return main(argv)
@@ -114,7 +117,8 @@ def workdir() -> str:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    """absl's parser, but every fault is one line and exit code 2."""
+    """absl's parser, but every fault is one line and exit code 2; --some-flag is --some_flag."""
+    argv = _underscored(argv)
     complaint = _missing_config(argv) or _unknown_key(argv)
     if complaint:
         _die(complaint)
@@ -122,6 +126,15 @@ def _parse_flags(argv: Sequence[str]) -> list[str]:
         return flags.FLAGS(argv)
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         _die(_last_line(str(error)))
+
+
+def _underscored(argv: Sequence[str]) -> list[str]:
+    """The arguments with underscores in the names of flags; what follows "--" stays as it is."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    return [
+        re.sub("^--[^=]+", lambda name: "--" + name[0][2:].replace("-", "_"), arg) if i < end else arg
+        for i, arg in enumerate(argv)
+    ]
 
 
 def _missing_config(argv: Sequence[str]) -> str:

@@ -63,8 +63,7 @@ def parse(config: ml_collections.ConfigDict, overrides: Collection[str] = ()) ->
     Raises:
         UserError: naming the key, its value and what would be valid.
     """
-    parsed = _section(Config, config.to_dict(), "")
-    check(parsed)
+    parsed = from_dict(config.to_dict())
     for key in overrides:
         check_alive(parsed, key)
     return parsed
@@ -82,7 +81,9 @@ def flat(config: Config) -> dict[str, Any]:
 
 def from_dict(values: Mapping[str, Any]) -> Config:
     """The inverse of `to_dict`, with the checks of `parse`."""
-    return parse(ml_collections.ConfigDict(values))
+    parsed: Config = _section(Config, values, "")
+    check(parsed)
+    return parsed
 
 
 def unknown_key(key: str) -> str:

@@ -20,6 +20,9 @@ from fnet_jax.core.hlo import Computation, Instruction, Program, Shape
 # These move nothing: they name, group or end what another instruction does, or run computations of their own.
 _FREE = ("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "while", "call", "conditional",
          "after-all", "opt-barrier", "add-dependency", "partition-id", "replica-id", "domain")  # fmt: skip
+# So do these custom calls of a TPU program.
+_FREE_CALLS = ("AllocateBuffer", "AssumeGatherIndicesInBound", "ConcatBitcast",
+               "GatherScatterIndicesBitpacked", "SliceId")  # fmt: skip
 _SLICES = ("dynamic-slice", "slice", "gather")
 _STARTS = ("copy-start", "slice-start")
 
@@ -139,6 +142,8 @@ def _moved(program: Program, computation: Computation, instruction: Instruction)
     opcode = instruction.opcode
     if opcode in _FREE or opcode.endswith("-done") or opcode.endswith("-update"):
         return 0
+    if opcode == "custom-call" and any(f'target="{x}"' in instruction.attributes for x in _FREE_CALLS):
+        return 0
     sources = [computation[name] for name in instruction.operands]
     if opcode in _STARTS:  # (destination, source, …), or ((source), destination, …)
         target = instruction.shapes[0 if opcode == "copy-start" else 1]
@@ -196,7 +201,7 @@ def _read_by_users(program: Program, computation: Computation, name: str) -> int
         for position, operand in enumerate(user.operands):
             if operand != name:
                 continue
-            if user.opcode == "bitcast":
+            if _is_view(user):
                 part = _read_by_users(program, computation, user.name)
             elif user.opcode == "fusion":
                 part = _read(program, user.called()["calls"][0], position)
@@ -206,6 +211,12 @@ def _read_by_users(program: Program, computation: Computation, name: str) -> int
                 return None
             total += part
     return total
+
+
+def _is_view(instruction: Instruction) -> bool:
+    """Whether it names its operand anew; a tpu7x does so inside fusions where a tile has another shape."""
+    aliased = "output_to_operand_aliasing={{}: (0, {})}" in instruction.attributes
+    return instruction.opcode == "bitcast" or (instruction.opcode == "fusion" and aliased)
 
 
 def _written(program: Program, fused: str) -> list[int | None]:

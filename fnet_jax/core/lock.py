@@ -1,5 +1,6 @@
 """One trainer per workdir: a lock of the kernel, which vanishes with its process."""
 
+import contextlib
 import datetime
 import errno
 import fcntl
@@ -45,7 +46,8 @@ class Lock:
             return
         self._phase = phase
         text = json.dumps({**self._facts, "phase": phase}).ljust(256).encode()
-        os.pwrite(self._file, text, 0)
+        with contextlib.suppress(OSError):  # a full disk; what must be written will say so
+            os.pwrite(self._file, text, 0)
 
     def release(self) -> None:
         """Removes the file, then lets go of it."""

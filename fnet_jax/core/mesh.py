@@ -114,6 +114,11 @@ def create_mesh(
     return Mesh(grid, MESH_AXES, axis_types=(AxisType.Auto,) * len(MESH_AXES))
 
 
+def describe_mesh(shape: Mapping[str, int]) -> str:
+    """Such as "data=4, fsdp=2", or "one device"."""
+    return ", ".join(f"{axis}={size}" for axis, size in shape.items() if size > 1) or "one device"
+
+
 def _mesh_shape(sizes: dict[str, int], num_devices: int) -> tuple[int, ...]:
     given = ", ".join(f"mesh.{axis}={size}" for axis, size in sizes.items())
     open_axes = [axis for axis, size in sizes.items() if size == -1]

@@ -108,9 +108,10 @@ def set_aside(checkpoint: str) -> str:
 def adopt_model(config: Config, overrides: Collection[str], workdir: str | None) -> Config:
     """Gives a task other than pretrain the model shape of the run that it goes on from.
 
-    Masked LM and next sentence alone, whose data are prepared, get its tokenizer too. That is the run in `workdir` itself if there is one, otherwise the one that `init_from` names. Keys
+    That is the run in `workdir` itself if there is one, otherwise the one that `init_from` names. Keys
     set by hand stay; if they do not fit the checkpoint, restoring it says so. A run in `workdir` of the
-    same task also tells where the data are, if the config does not.
+    same task also tells where the data are, if the config does not. Masked LM and next sentence alone,
+    whose data are prepared, get the tokenizer of `init_from` too.
 
     Raises:
         UserError: if `init_from` names a folder without a config.

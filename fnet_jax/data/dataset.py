@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.workdir import TOKENIZER_FILE
+from fnet_jax.core.files import whole_file
 from fnet_jax.data.segments import token_dtype
 
 INFO_FILE = "dataset.json"
@@ -128,12 +128,8 @@ def save_info(info: DatasetInfo, directory: str) -> None:
 
 def write_atomically(path: str, content: bytes) -> None:
     """Writes a file so that it is there whole or not at all."""
-    temporary = os.path.join(os.path.dirname(path), f".tmp-{os.path.basename(path)}")
-    with open(temporary, "wb") as file:
+    with whole_file(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
 
 
 def check_info(

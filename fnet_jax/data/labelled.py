@@ -10,6 +10,7 @@ from fnet_jax.data.choices import read_choices
 from fnet_jax.data.conll import read_tagged
 from fnet_jax.data.glue_files import read_glue
 from fnet_jax.data.own_files import read_own
+from fnet_jax.data.pydocs_heads import read_code_words, read_next_sentences, read_parameters
 from fnet_jax.data.pydocs_task import read_pydocs
 from fnet_jax.data.splits import LabelledData, LabelledSplit, choose
 from fnet_jax.data.squad import read_questions
@@ -27,6 +28,12 @@ OWN_READERS: dict[str, Reader] = {
     "tag": read_tagged,
     "choose": read_choices,
     "answer": read_questions,
+}
+# The same tasks on embedded data, data.corpus='pydocs'.
+EMBEDDED_READERS: dict[str, Reader] = {
+    "tag": read_code_words,
+    "choose": read_next_sentences,
+    "answer": read_parameters,
 }
 _EVAL_SEED = 0
 
@@ -56,6 +63,8 @@ def open_labelled(task_name: str, data: DataConfig, seed: int) -> LabelledData:
 def _reader(task_name: str, data: DataConfig) -> Reader:
     if task_name == "pydocs":
         return read_pydocs
+    if task_name in EMBEDDED_READERS and data.corpus == "pydocs":
+        return EMBEDDED_READERS[task_name]
     if task_name in OWN_READERS:
         return OWN_READERS[task_name]
     if data.corpus.startswith(PREFIX) and task_name in FIELDS:

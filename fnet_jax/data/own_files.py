@@ -90,8 +90,9 @@ def paths_of(task: Task, data: DataConfig, suffixes: Sequence[str] = SUFFIXES) -
     elif os.path.isdir(place):
         paths = _in_folder(place, suffixes)
     else:
+        embedded = "" if task.head == "sequence" else "pydocs, "
         raise UserError(
-            f"data.corpus={data.corpus!r} is no file or folder; task={task.name!r} reads "
+            f"data.corpus={data.corpus!r} is no file or folder; task={task.name!r} reads {embedded}"
             f"{', '.join(suffixes)} files (also .gz) of your own, or a folder with train and test files"
         )
     given = {"validation": data.validation, "test": data.test}

@@ -15,7 +15,8 @@ from array_record.python import array_record_data_source
 from fnet_jax.core.batch import BatchSpec, labelled_spec, masked_lm_spec, pretrain_spec
 from fnet_jax.core.config import DataConfig, Task
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.dataset import TOKENIZER_FILE, check_info, load_info
+from fnet_jax.core.workdir import TOKENIZER_FILE
+from fnet_jax.data.dataset import check_info, load_info
 from fnet_jax.data.mlm import write_example, write_filler
 from fnet_jax.data.positions import Positions
 from fnet_jax.data.segments import Segment

@@ -13,6 +13,7 @@ from typing import Any
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data import dataset
 from fnet_jax.data.parts import NUM_HASHES, Job, is_done
 from fnet_jax.data.sources import Source, open_source
@@ -140,7 +141,7 @@ def keep_plan(plan: Plan, num_shards: int) -> None:
 
 def keep_tokenizer(plan: Plan, progress: bool) -> Tokenizer:
     """The tokenizer, copied into the data set or trained there; one of an interrupted attempt is kept."""
-    path = os.path.join(plan.directory, dataset.TOKENIZER_FILE)
+    path = os.path.join(plan.directory, TOKENIZER_FILE)
     if plan.given:
         dataset.write_atomically(path, plan.given.model)
         return plan.given

@@ -63,14 +63,18 @@ def documents(library: str) -> Iterator[str]:
     The order, and everything else, depends on the installed version alone.
     """
     seen = set()
+    for docstring in library_docstrings(library):
+        text = clean(docstring)
+        digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+        if len(text.split()) >= MIN_WORDS and digest not in seen:
+            seen.add(digest)
+            yield text
+
+
+def library_docstrings(library: str) -> Iterator[str]:
+    """All docstrings of one library of `LIBRARIES`, with their markup."""
     for path in _source_files(library):
-        source = path.read_text(encoding="utf-8", errors="ignore")
-        for docstring in docstrings(source):
-            text = clean(docstring)
-            digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-            if len(text.split()) >= MIN_WORDS and digest not in seen:
-                seen.add(digest)
-                yield text
+        yield from docstrings(path.read_text(encoding="utf-8", errors="ignore"))
 
 
 def version(library: str) -> str:
@@ -114,6 +118,7 @@ def _source_files(library: str) -> tuple[Path, ...]:
 
 _ROLE = re.compile(r":[\w:+-]+:`~?([^`]*?)(?:\s*<[^`>]*>)?`")
 _QUOTED = re.compile(r"``?([^`]+)``?_{0,2}")
+_MARKUP = re.compile(rf"{_ROLE.pattern}|{_QUOTED.pattern}")
 _FIELD = re.compile(r":(?:param|arg|type|returns?|rtype|raises?|keyword)\b[^:]*:\s*")
 _PARAMETER = re.compile(
     r"^\*{0,2}[\w.*]+(?:, ?\*{0,2}[\w.*]+)*(?: :(?: |$)|:$)"
@@ -130,13 +135,27 @@ def clean(docstring: str) -> str:
     Dropped: doctest and code blocks, directives, tables, headings, parameter names, and paragraphs
     that are mostly symbols or have fewer than four words.
     """
-    found = []
+    return "\n".join(text for text, _ in prose(docstring))
+
+
+def prose(docstring: str) -> Iterator[tuple[str, str]]:
+    """The paragraphs of `clean`, each without its markup and with it."""
     for words in _paragraphs(_without_blocks(docstring.expandtabs().splitlines())):
-        text = _FIELD.sub("", _QUOTED.sub(r"\1", _ROLE.sub(r"\1", " ".join(words))))
+        marked = " ".join(words)
+        text = _FIELD.sub("", _QUOTED.sub(r"\1", _ROLE.sub(r"\1", marked)))
         letters = sum(c.isalpha() or c == " " for c in text)
         if text.count(" ") >= 3 and letters >= 0.85 * len(text):
-            found.append(text)
-    return "\n".join(found)
+            yield text, _FIELD.sub("", marked)
+
+
+def literals(marked: str) -> Iterator[tuple[str, bool]]:
+    """The parts of a paragraph with markup, in order: text, and whether it is marked as code."""
+    end = 0
+    for match in _MARKUP.finditer(marked):
+        yield marked[end : match.start()], False
+        yield match[1] or match[2] or "", True
+        end = match.end()
+    yield marked[end:], False
 
 
 def _without_blocks(lines: list[str]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Tables of texts and labels in TSV, CSV and JSONL files, with the line number of every row."""
 
+import contextlib
 import csv
 import dataclasses
 import gzip
@@ -11,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fnet_jax.core.errors import UserError
+from fnet_jax.data.records import json_object, scalar
 
 SUFFIXES = (".tsv", ".txt", ".csv", ".jsonl")  # each also with .gz; .txt is read as .tsv
 
@@ -166,7 +168,8 @@ def _objects(
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
-        record = _object(path, line, content)
+        with _placed(path, line):
+            record = json_object(content)
         if not lines:
             columns = {name: [] for name in (*required, *optional) if name in record or name in required}
         for name in (*required, *optional):
@@ -174,38 +177,23 @@ def _objects(
                 raise UserError(f"{path}:{line}: no field {name!r}; it has {', '.join(map(repr, record))}")
             if name in record and name not in columns:
                 raise UserError(f"{path}:{line}: field {name!r} is new here; the rows before have none")
-        for name, column in columns.items():
-            make = _texts if name in lists else _scalar
-            column.append(make(path, line, name, record[name]))
+        with _placed(path, line):
+            for name, column in columns.items():
+                column.append(_texts(name, record[name]) if name in lists else scalar(name, record[name]))
         lines.append(line)
     return Table(path, columns, lines)
 
 
-def _object(path: str, line: int, content: str) -> dict[str, Any]:
-    try:
-        record = json.loads(content)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}:{line}: no JSON ({error.msg} at column {error.colno})") from error
-    if not isinstance(record, dict):
-        raise UserError(f"{path}:{line}: {content[:40]!r} is no JSON object with named fields")
-    return record
-
-
-def _scalar(path: str, line: int, name: str, value: Any) -> str:
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            raise UserError(
-                f"{path}:{line}: field {name!r} holds half a surrogate pair, which is no text"
-            ) from None
-        return value
-    if not isinstance(value, int | float):  # a bool is an int
-        raise UserError(f"{path}:{line}: field {name!r} is {json.dumps(value)[:40]}, not text or a number")
-    return json.dumps(value)
-
-
-def _texts(path: str, line: int, name: str, value: Any) -> str:
+def _texts(name: str, value: Any) -> str:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise UserError(f"{path}:{line}: field {name!r} is {json.dumps(value)[:40]}, not a list of texts")
-    return json.dumps([_scalar(path, line, name, text) for text in value])
+        raise UserError(f"field {name!r} is {json.dumps(value)[:40]}, not a list of texts")
+    return json.dumps([scalar(name, text) for text in value])
+
+
+@contextlib.contextmanager
+def _placed(path: str, line: int) -> Iterator[None]:
+    """Says where a record is that is no good."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{path}:{line}: {error}") from error

@@ -87,7 +87,8 @@ def sum_of_means(
         normalizers: what to divide by, of the whole batch; a loss with no weight at all contributes 0.
         names: of the losses.
     """
-    return sum((mean((sums[name][0], normalizers[name])) for name in names), jnp.zeros((), jnp.float32))
+    first, *others = (mean((sums[name][0], normalizers[name])) for name in names)
+    return sum(others, first)
 
 
 def label_sums(logits: jax.Array, batch: Batch, weights: str = "example_weights") -> dict[str, Sum]:

@@ -15,7 +15,7 @@ from fnet_jax.core.mesh import axis_size
 from fnet_jax.nn.encoder import describe_layers, layer_mixers
 from fnet_jax.tools.aot_compile import Compiled
 from fnet_jax.train import perf
-from fnet_jax.train.layout import bytes_per_device, describe_layout
+from fnet_jax.train.layout import bytes_per_device, describe_layout, peak_bytes
 from fnet_jax.train.run import Run
 
 _SECONDS_PER_DAY = 86_400
@@ -81,7 +81,7 @@ class Report:
         model: what else tells models apart: width, vocabulary, …
         batch_size: B, over all devices.
         length: L.
-        layout: where the parameters lie, see `train.layout.describe_layout`; empty if none is divided.
+        layout: where the parameters lie, see `train.layout.describe_layout`.
         memory: see `Memory`.
         flops: of matrix products, convolutions, FFTs and custom kernels that tell theirs.
         model_flops: that the maths needs, with fast transforms, see `perf.train_flops_per_example`.
@@ -183,7 +183,8 @@ def analyse(compiled: Compiled, topology: str) -> Report:
     activation = rows * (model.max_seq_length // sizes["seq"]) * model.d_model * itemsize
     # What is gathered on purpose: parameters, and with `seq` the masked positions of a device's examples.
     expected = _gathered_shapes(run.abstract.params) | {
-        _squeezed((rows, run.objective.predictions, model.d_model))
+        _squeezed((rows, run.objective.predictions, model.d_model)),
+        _squeezed((model.max_seq_length // sizes["seq"], model.d_emb)),  # of the position table
     }
     needed = perf.train_flops_per_example(model, layer_mixers(model), run.objective.predictions)
     flops, moved = hlo_cost.flops(program), hlo_cost.moved_bytes(program)
@@ -196,7 +197,7 @@ def analyse(compiled: Compiled, topology: str) -> Report:
         model={key: getattr(model, key) for key in ("d_model", "d_ff", "vocab_size", "dtype", "remat")},
         batch_size=batch_size,
         length=model.max_seq_length,
-        layout=describe_layout(run.abstract) if sizes["fsdp"] * sizes["tensor"] > 1 else [],
+        layout=describe_layout(run.abstract),
         memory=_memory(compiled, chip),
         flops=flops,
         model_flops=needed * batch_size / devices / (1 if training else 3),
@@ -236,10 +237,13 @@ def is_activation_gather(
     Args:
         collective: any.
         activation: bytes of one device's part of [B, L, D].
-        expected: shapes that may be gathered, in order of size and without dimensions of 1.
+        expected: shapes that may be gathered, in order of size and without dimensions of 1. What the
+            compiler gathers unasked, to end a sum over slices, may have another shape of as many numbers.
     """
+    sizes = {math.prod(dims) for dims in expected} if not collective.origin else ()
     return collective.kind == "all-gather" and any(
-        shape.num_bytes >= activation and _squeezed(shape.dims) not in expected for shape in collective.shapes
+        shape.num_bytes >= activation and _squeezed(shape.dims) not in expected and shape.size not in sizes
+        for shape in collective.shapes
     )
 
 
@@ -287,17 +291,3 @@ def _memory(compiled: Compiled, chip: Chip) -> Memory:
         peak=peak_bytes(compiled.executable, "tpu"),
         available=chip.hbm_bytes,
     )
-
-
-def peak_bytes(executable: jax.stages.Compiled, platform: str) -> int:
-    """What one device of a platform holds at most while the program runs, its code included."""
-    stats: Any = executable.memory_analysis()
-    # Of the CPU's figure the temporaries are no part.
-    peak = getattr(stats, "peak_memory_in_bytes", 0) if platform == "tpu" else 0
-    peak = peak or (
-        stats.argument_size_in_bytes
-        + stats.output_size_in_bytes
-        - stats.alias_size_in_bytes
-        + stats.temp_size_in_bytes
-    )
-    return peak + stats.generated_code_size_in_bytes

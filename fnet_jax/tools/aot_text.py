@@ -1,8 +1,10 @@
 """The report of a compiled step, for a person."""
 
 from fnet_jax.core.hlo import Collective
+from fnet_jax.core.mesh import describe_mesh
 from fnet_jax.tools.aot_report import Report
 from fnet_jax.tools.text import duration, markdown
+from fnet_jax.train.layout import show_bytes
 
 CAVEAT = "These are figures of the compiler and of data sheets. Nothing ran; no time here was measured."
 
@@ -12,7 +14,8 @@ def describe(report: Report) -> str:
     return "\n".join(
         [
             *_what(report),
-            *_layout(report),
+            "",
+            *report.layout,
             "",
             *_memory(report),
             "",
@@ -27,10 +30,9 @@ def describe(report: Report) -> str:
 
 def _what(report: Report) -> list[str]:
     model = report.model
-    mesh = ", ".join(f"{axis}={size}" for axis, size in report.mesh.items() if size > 1) or "one device"
     return [
         f"topology     {report.topology}: {report.devices} devices, {report.device_kind}",
-        f"mesh         {mesh}",
+        f"mesh         {describe_mesh(report.mesh)}",
         f"step         {report.step}, batch {report.batch_size}, length {report.length}, {model['dtype']}",
         f"model        {report.layers}, width {model['d_model']}, vocabulary {model['vocab_size']:,}"
         + (", remat" if model["remat"] else ""),
@@ -51,12 +53,6 @@ def _memory(report: Report) -> list[str]:
     lines = [f"  {name:16s} {show_bytes(size):>10s}" for name, size in rows.items()]
     share = f"  ({memory.peak / memory.available:.0%})" if report.fits else "  does not fit"
     return ["memory per device", *lines[:-2], lines[-2] + share, lines[-1]]
-
-
-def _layout(report: Report) -> list[str]:
-    """Where each parameter lies, if any is divided."""
-    lines = [f"  {line}" for line in report.layout]
-    return ["", "parameters, and the mesh axis of each dimension", *lines] if lines else []
 
 
 def _work(report: Report) -> list[str]:
@@ -102,14 +98,6 @@ def _row(collective: Collective) -> list[str]:
         "yes" if collective.in_loop else "no",
         str(collective.group or "all"),
     ]
-
-
-def show_bytes(size: float) -> str:
-    """In GiB, MiB, KiB or B."""
-    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
-        if size >= 1024**power:
-            return f"{size / 1024**power:.1f} {unit}"
-    return f"{size:.0f} B"
 
 
 def show_seconds(seconds: float) -> str:

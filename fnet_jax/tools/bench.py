@@ -3,6 +3,7 @@
     python -m fnet_jax.tools.bench mixing --lengths=512,1024 --widths=768 --batches=8
     python -m fnet_jax.tools.bench step --config=configs/pretrain.py:size=base --mixers=fourier,attention
     python -m fnet_jax.tools.bench infer --config=configs/pretrain.py:size=base --batches=1,8,32
+    python -m fnet_jax.tools.bench predict --config=configs/pretrain.py:size=base --lengths=128,512
     python -m fnet_jax.tools.bench data --config=configs/pretrain.py:size=base --workdir=W --workers=0,2
 
 --out=FOLDER leaves the figures as JSON, a table and a picture. A case that cannot run is a row that says why.
@@ -22,7 +23,7 @@ from absl import flags
 from fnet_jax.core import cli
 from fnet_jax.core.config import Config, Mixer
 from fnet_jax.core.errors import UserError
-from fnet_jax.tools import bench_data, bench_mixing, bench_model, bench_onnx, bench_torch
+from fnet_jax.tools import bench_data, bench_mixing, bench_model, bench_onnx, bench_predict, bench_torch
 from fnet_jax.tools.aot_compile import complete
 from fnet_jax.tools.bench_plot import draw
 from fnet_jax.tools.bench_report import Report, device_peak_memory, machine
@@ -36,6 +37,7 @@ OWN_FLAGS = {
     "mixing": (*SHAPES, "widths", "passes"),
     "step": (*SHAPES, "config"),
     "infer": (*SHAPES, "config"),
+    "predict": ("lengths", "batches", "dtypes", "config"),
     "data": ("config", "workdir", "batches", "workers"),
 }
 
@@ -116,6 +118,24 @@ def infer() -> Plan:
     return Plan("Inference, one label per text", names, "attention", cases, remarks=remarks)
 
 
+def predict() -> Plan:
+    """A trained model that is asked, from text to answer."""
+    config = _config()
+    settings = grid(
+        {
+            "dtype": _known("dtypes", FLAGS.dtypes or [config.model.dtype], DTYPES),
+            "length": _numbers("lengths", FLAGS.lengths or [config.model.max_seq_length]),
+        }
+    )
+    batches = _numbers("batches", FLAGS.batches or [1, 8, 32])
+    names = bench_predict.names(batches)
+
+    def cases() -> list[Case]:
+        return bench_predict.cases(config, settings, names)
+
+    return Plan("Classes of texts, from text to probabilities", names, bench_predict.LOOP, cases, "texts")
+
+
 def data() -> Plan:
     """The input pipeline."""
     config = _config()
@@ -131,7 +151,7 @@ def data() -> Plan:
     return Plan(title, names, bench_data.name(0), cases, "examples")
 
 
-COMMANDS = {"mixing": mixing, "step": step, "infer": infer, "data": data}
+COMMANDS = {"mixing": mixing, "step": step, "infer": infer, "predict": predict, "data": data}
 
 
 def _model_grid(
@@ -264,7 +284,9 @@ def define_flags() -> None:
     cli.define_run_flags()
     flags.DEFINE_list("lengths", None, "L; by default that of the config, or 128 to 4096 for mixing.")
     flags.DEFINE_list("widths", ["768"], "D.")
-    flags.DEFINE_list("batches", None, "B; by default that of the config, 8 for mixing, 1,8,32 for infer.")
+    flags.DEFINE_list(
+        "batches", None, "B; by default that of the config, 8 for mixing, 1,8,32 for infer, predict."
+    )
     flags.DEFINE_integer("tokens", None, "B x L, in place of --batches.", lower_bound=1)
     flags.DEFINE_list("dtypes", None, "float32, bfloat16; by default that of the config, or float32.")
     flags.DEFINE_list("passes", list(bench_mixing.PASSES), "forward, forward+backward.")

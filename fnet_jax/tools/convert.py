@@ -20,7 +20,6 @@ from fnet_jax.core.schema import Head, Mixer
 
 SOURCES = ("huggingface", "google", "fnet_jax")
 TARGETS = ("workdir", "huggingface", "fnet_jax", "google")
-MASK_SPACING = "hf-mask-spacing"
 
 flags.DEFINE_enum("from", None, SOURCES, "Kind of --src.")
 flags.DEFINE_string("src", None, "Folder of the model, or its file.")
@@ -33,7 +32,7 @@ flags.DEFINE_enum("head", None, get_args(Head), "Of a model of transformers that
 flags.DEFINE_enum("mixer", None, get_args(Mixer), "Of an original checkpoint whose name does not tell it.")
 flags.DEFINE_integer("seed", 0, "Of an original run with random matrices, which are made again.")
 flags.DEFINE_bool("keep_optimizer", False, "Take the original's step and moments along, to go on training.")
-flags.DEFINE_bool(MASK_SPACING, False, "Begin a new word behind [MASK], as transformers' FNetTokenizer.")
+flags.DEFINE_bool("hf_mask_spacing", False, "Begin a new word behind [MASK], as transformers' FNetTokenizer.")
 
 
 def main(_: Sequence[str]) -> None:
@@ -65,7 +64,7 @@ def main(_: Sequence[str]) -> None:
         mixer=flag.mixer,
         seed=flag.seed,
         keep_optimizer=flag.keep_optimizer,
-        hf_mask_spacing=getattr(flag, MASK_SPACING),
+        hf_mask_spacing=flag.hf_mask_spacing,
     )
     loaded, verified = convert.convert(request, flag.verify)
     for line in verified:
@@ -85,7 +84,7 @@ def _check_alive(source: str, target: str) -> None:
         ("mixer", source == "google", "--from=google"),
         ("seed", source == "google", "--from=google"),
         ("keep_optimizer", (source, target) == ("google", "workdir"), "--from=google --to=workdir"),
-        (MASK_SPACING, target == "huggingface", "--to=huggingface"),
+        ("hf_mask_spacing", target == "huggingface", "--to=huggingface"),
     ):
         if flags.FLAGS[name].present and not has_effect:
             raise UserError(f"--{name} has an effect with {why} only; leave it out")

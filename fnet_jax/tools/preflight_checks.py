@@ -16,13 +16,12 @@ from fnet_jax.core import distributed, hosts
 from fnet_jax.core.chips import find_chip
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import axis_size, path_str
+from fnet_jax.core.mesh import axis_size, describe_mesh, path_str
 from fnet_jax.core.workdir import CHECKPOINT_DIR, workdir_of
 from fnet_jax.nn.heads import param_count
 from fnet_jax.tools import aot_compile, preflight_data
-from fnet_jax.tools.aot_report import peak_bytes
-from fnet_jax.tools.aot_text import show_bytes
 from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.layout import peak_bytes, show_bytes
 from fnet_jax.train.run import Run
 
 
@@ -108,11 +107,10 @@ class Preflight:
         self._run = run = aot_compile.make_abstract_run(config, list(devices), "train")
         shape, batch_size = run.mesh.shape, config.train.train_batch_size
         rows = batch_size // axis_size(shape, ("data", "fsdp"))
-        axes = ", ".join(f"{axis}={size}" for axis, size in shape.items() if size > 1)
         kind, local = devices[0].device_kind, jax.local_device_count()
         here = f", {local} on each of {hosts.count()} processes" if hosts.count() > 1 else ""
         return Finding(
-            f"{len(devices)} x {kind}{here}; mesh {axes or 'of one device'}; {rows} of {batch_size} examples "
+            f"{len(devices)} x {kind}{here}; mesh {describe_mesh(shape)}; {rows} of {batch_size} examples "
             f"on each, {param_count(run.abstract.params):,} parameters",
             same={"devices per process": local, "kind of the devices": kind},
         )

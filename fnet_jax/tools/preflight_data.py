@@ -10,9 +10,9 @@ from grain.sources import ArrayRecordDataSource
 
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.workdir import workdir_of
+from fnet_jax.core.workdir import TOKENIZER_FILE, workdir_of
 from fnet_jax.data import prepare
-from fnet_jax.data.dataset import SPLITS, TOKEN_COUNTS_FILE, TOKENIZER_FILE, DatasetInfo
+from fnet_jax.data.dataset import SPLITS, TOKEN_COUNTS_FILE, DatasetInfo
 from fnet_jax.data.labelled import open_labelled
 from fnet_jax.data.tasks import TASKS
 from fnet_jax.data.tokenizer import load_tokenizer

@@ -261,7 +261,7 @@ class Checkpointer:
     def _check_fit(self, step: int, item: str, abstract: Any, part: bool = False) -> None:
         """Compares names and shapes with what is on disk, before any array is read."""
         assert self._manager is not None
-        found = self._manager.item_metadata(step)[item]
+        found = self._manager.item_metadata(step).get(item)
         if found is None:
             raise UserError(
                 f"checkpoint {self.directory}/{step} holds no {item}, so no run goes on from it; start in a "
@@ -315,6 +315,7 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
 
 
 def reason(error: BaseException) -> str:
-    """The gist of an exception: its first line, cut where libraries begin to tell their whole state."""
+    """The gist of an exception: its first line; of a long one the beginning and, with the cause, the end."""
     text = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+    text = text if len(text) <= 200 else f"{text[:80]} ... {text[-120:]}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

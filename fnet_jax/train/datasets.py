@@ -14,8 +14,9 @@ from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import Head
+from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data import dataset, prepare
-from fnet_jax.data.dataset import TOKENIZER_FILE, DatasetInfo
+from fnet_jax.data.dataset import DatasetInfo
 from fnet_jax.data.pipeline import Batches, PretrainBatches
 from fnet_jax.data.tasks import TASKS
 from fnet_jax.train.answer_dataset import AnswerDataset

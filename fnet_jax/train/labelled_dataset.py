@@ -10,8 +10,7 @@ from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.workdir import workdir_of
-from fnet_jax.data.dataset import TOKENIZER_FILE
+from fnet_jax.core.workdir import TOKENIZER_FILE, workdir_of
 from fnet_jax.data.labelled import LabelledData, open_labelled
 from fnet_jax.data.pipeline import Batches
 from fnet_jax.data.tasks import TASKS

@@ -1,4 +1,4 @@
-"""Where the state lies: a line for each parameter, and bytes per device."""
+"""Where the state lies: a line for each parameter, and how much of each device it takes."""
 
 import math
 from typing import Any
@@ -16,7 +16,7 @@ def bytes_per_device(tree: Any) -> int:
 
 
 def describe_layout(state: TrainState) -> list[str]:
-    """One line per parameter: path, shape, the mesh axis of each dimension, MiB on one device.
+    """A headline, then for each parameter: path, shape, mesh axis of each dimension, size on one device.
 
     The optimizer's moments lie as their parameters do.
 
@@ -29,20 +29,53 @@ def describe_layout(state: TrainState) -> list[str]:
             path_str(path).partition("/")[2],
             " x ".join(f"{size:,}" for size in leaf.shape),
             _axes(leaf.sharding, leaf.ndim),
-            f"{_local_bytes(leaf) / 2**20:.2f} MiB",
+            show_bytes(_local_bytes(leaf)),
         )
         for path, leaf in leaves
     ]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    lines = [
-        f"{path:{widths[0]}}  {shape:>{widths[1]}}  {axes:{widths[2]}}  {size:>{widths[3]}}"
+    lines = (
+        f"  {path:{widths[0]}}  {shape:>{widths[1]}}  {axes:{widths[2]}}  {size:>{widths[3]}}"
         for path, shape, axes, size in rows
-    ]
-    parameters, optimizer = bytes_per_device(state.variables), bytes_per_device(state.opt_state)
-    return [
-        *lines,
-        f"on each device: parameters {parameters / 2**20:,.1f} MiB, optimizer {optimizer / 2**20:,.1f} MiB",
-    ]
+    )
+    return ["parameters, and the mesh axis of each dimension", *lines]
+
+
+def describe_memory(state: TrainState, step: jax.stages.Compiled) -> str:
+    """One line: what the state and the compiled training step take of each device.
+
+    Args:
+        state: arrays or ShapeDtypeStructs, with shardings.
+        step: the program, compiled for the devices of the state.
+    """
+    platform = state.step.sharding.mesh.devices.flat[0].platform
+    return (
+        f"on each device: parameters {show_bytes(bytes_per_device(state.variables))}, "
+        f"optimizer {show_bytes(bytes_per_device(state.opt_state))}, "
+        f"with batch and activations {show_bytes(peak_bytes(step, platform))} at most"
+    )
+
+
+def peak_bytes(program: jax.stages.Compiled, platform: str) -> int:
+    """What one device of a platform holds at most while the program runs, its code included."""
+    stats: Any = program.memory_analysis()
+    # Of the CPU's figure the temporaries are no part.
+    peak = getattr(stats, "peak_memory_in_bytes", 0) if platform == "tpu" else 0
+    peak = peak or (
+        stats.argument_size_in_bytes
+        + stats.output_size_in_bytes
+        - stats.alias_size_in_bytes
+        + stats.temp_size_in_bytes
+    )
+    return peak + stats.generated_code_size_in_bytes
+
+
+def show_bytes(size: float) -> str:
+    """In GiB, MiB, KiB or B."""
+    for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if size >= 1024**power:
+            return f"{size / 1024**power:.1f} {unit}"
+    return f"{size:.0f} B"
 
 
 def _axes(sharding: NamedSharding, ndim: int) -> str:

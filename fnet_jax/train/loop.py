@@ -6,6 +6,7 @@ docs/faults.md says what happens when something interrupts it.
 """
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -18,15 +19,17 @@ from fnet_jax.core import cli, hosts, lock, signals
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import MachineError
+from fnet_jax.core.mesh import describe_mesh
 from fnet_jax.nn.encoder import describe_layers
 from fnet_jax.nn.heads import param_count
 from fnet_jax.train import compile_cache, example_ids, perf
 from fnet_jax.train.checkpoint import Checkpointer, SaveError, reason
-from fnet_jax.train.evaluate import Interrupted, evaluate_split
+from fnet_jax.train.judge import Judge
+from fnet_jax.train.layout import describe_layout, describe_memory
+from fnet_jax.train.profile_window import ProfileWindow
 from fnet_jax.train.progress import DivergedError, Progress
 from fnet_jax.train.resolve import early_stop_step
 from fnet_jax.train.run import Run, check_workdir, set_up
-from fnet_jax.train.scores import better
 from fnet_jax.train.start import initial_state, leave_config
 from fnet_jax.train.state import TrainState
 from fnet_jax.train.step import EvalStep, TrainStep
@@ -107,13 +110,10 @@ class _Loop:
         self._state, self._step, self._start_step = state, start_step, start_step
         self._stopped_by, self._stopwatch = stopped_by, stopwatch
         self._config, self._num_steps = run.config, run.config.train.num_train_steps
-        self._eval_step: EvalStep | None = None
-        self._profiling = False
         self._saved = -1 if hosts.agree(checkpointer.latest()) is None else start_step
-        self._score: tuple[int, float] | None = None  # step evaluated last, its score
-        self._best = hosts.agree(checkpointer.best())
-        self._flaws: set[str] = set()
         self._progress = Progress(run, workdir, start_step, stopwatch)
+        self._profile = ProfileWindow(run.config.log, workdir, self._progress.say)
+        self._judge = Judge(run, self._progress, stopwatch, hosts.agree(checkpointer.best()))
 
     def run(self) -> int:
         """Trains until done or stopped; returns the exit code."""
@@ -148,7 +148,7 @@ class _Loop:
             print(f"error at step {self._step}: {self._rescue()}", file=sys.stderr)
             raise
         finally:
-            self._stop_profile()
+            self._profile.close(self._state)
             self._progress.close()
 
     def _steps(self, compiled: TrainStep, batches: Iterator[Batch]) -> int:
@@ -161,13 +161,13 @@ class _Loop:
             evaluate = (last or _due(step, train.eval_frequency)) and self._is_fresh(step) and not stopped
             if evaluate and not self._evaluate(step):
                 stopped = self._stopped_by()
-            last = last or self._is_stale(step)
+            last = last or self._judge.is_stale(step)
             best = train.keep_best and evaluate
             if last or stopped or best or _due(step, train.save_checkpoints_steps):
                 self._save(step)
             if last or stopped:
                 return stopped
-            self._profile(step)
+            self._profile.at(step, self._state)
             repeated = step < self._progress.repeated_until
             with self._stopwatch.part("repeat" if repeated else "steps"):
                 batch = self._next(batches)
@@ -189,13 +189,17 @@ class _Loop:
         model, parameters = self._config.model, param_count(self._state.params)
         self._progress.say(
             f"{parameters:,} parameters, {describe_layers(model, jax.devices()[0].platform)}, "
-            f"{jax.device_count()} {jax.devices()[0].device_kind} device(s), "
+            f"{jax.devices()[0].device_kind} ({describe_mesh(self._run.mesh.shape)}), "
             f"batch {self._config.train.train_batch_size} x {model.max_seq_length} tokens; "
             "compiling the step ..."
         )
+        if jax.device_count() > 1:
+            for line in describe_layout(self._state):
+                self._progress.say(line)
         structs = jax.tree.map(_struct, self._state)
         lowered = lambda: self._run.train_step().lower(structs, self._run.batch_structs())  # noqa: E731
         compiled, seconds = self._compiled(lowered)
+        self._progress.say(describe_memory(self._state, compiled))
         self._progress.say(
             f"compiled in {seconds:.0f} s ({compile_cache.summary()}); training from step {self._start_step}"
         )
@@ -237,37 +241,16 @@ class _Loop:
     def _evaluate(self, step: int) -> bool:
         """Evaluates the state; false if a signal cut it short."""
         self._progress.read()
-        if self._eval_step is None:
-            abstract = jax.tree.map(_struct, self._state.variables)
-            structs = self._run.batch_structs(training=False)
-            self._eval_step, _ = self._compiled(lambda: self._run.eval_step().lower(abstract, structs))
-        with self._stopwatch.part("evaluate"):
-            split = self._run.dataset.eval_splits[0]
-            try:
-                found = evaluate_split(
-                    self._run, self._eval_step, self._state.variables, split, stopped=self._stopped_by
-                )
-            except Interrupted:
-                return False
-            self._progress.evaluation(step, found.values)
-            for flaw in found.flaws:
-                if flaw not in self._flaws:
-                    self._progress.say(f"note: {flaw}")
-            self._flaws.update(found.flaws)
-            if self._config.train.keep_best:
-                self._score = (step, found.values["score"])
-                if self._best is None or better(self._score[1], self._best[1]):
-                    self._best = self._score
-        return True
+        return self._judge.evaluate(self._eval_step, step, self._state.variables, self._stopped_by)
 
-    def _is_stale(self, step: int) -> bool:
-        """Whether the score has not risen for `early_stop_evals` evaluations; see `early_stop_step`."""
-        train = self._config.train
-        patience = train.early_stop_evals * train.eval_frequency
-        return patience > 0 and self._best is not None and step - self._best[0] >= patience
+    @functools.cached_property
+    def _eval_step(self) -> EvalStep:
+        abstract = jax.tree.map(_struct, self._state.variables)
+        structs = self._run.batch_structs(training=False)
+        return self._compiled(lambda: self._run.eval_step().lower(abstract, structs))[0]
 
     def _save(self, step: int) -> None:
-        score = self._score[1] if self._score and self._score[0] == step else None
+        score = self._judge.score(step)
         if step == self._saved and score is None:
             return
         self._progress.read()  # never save a state whose step was not seen to be finite
@@ -287,25 +270,6 @@ class _Loop:
             return "nothing is saved yet"
         return f"step {kept} is saved, the same command goes on from there"
 
-    def _profile(self, step: int) -> None:
-        """Opens the profiler window of the config when it is due, and closes it."""
-        log = self._config.log
-        if not log.profile_start:
-            return
-        if step == log.profile_start:
-            jax.profiler.start_trace(os.path.join(self._workdir, "profile"))
-            self._profiling = True
-        elif step == log.profile_start + log.profile_steps:
-            self._stop_profile()
-
-    def _stop_profile(self) -> None:
-        """Closes the window if it is open; also at the end of a run that ends inside it."""
-        if self._profiling:
-            jax.block_until_ready(self._state)
-            jax.profiler.stop_trace()
-            self._profiling = False
-            self._progress.say(f"profile: {self._workdir}/profile; look at it with TensorBoard or Perfetto")
-
     def _say_end(self, stopped: int) -> None:
         self._progress.end(self._step)
         if stopped:
@@ -314,7 +278,7 @@ class _Loop:
             early = (
                 f" of {self._num_steps}, the score has stopped rising" if self._step < self._num_steps else ""
             )
-            best = f"; best score {self._best[1]:.4f} at step {self._best[0]}" if self._best else ""
+            best = f"; best score {found[1]:.4f} at step {found[0]}" if (found := self._judge.best) else ""
             self._progress.say(f"done: step {self._step}{early}{best}; {self._places()}")
 
     def _stopped_sentence(self) -> str:

@@ -144,7 +144,7 @@ class Pretraining:
 class MaskedLM(Pretraining):
     """Masked LM alone."""
 
-    losses = ("masked_lm_loss",)
+    losses: tuple[str, ...] = ("masked_lm_loss",)
 
     def batch_spec(self, batch_size: int) -> BatchSpec:
         """See `core.batch.masked_lm_spec`."""

@@ -1,9 +1,9 @@
-"""What a model says of every example, as JSONL."""
+"""What a model says of an example, and files of it as JSONL."""
 
 import json
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.special
@@ -14,6 +14,40 @@ from fnet_jax.data.dataset import write_atomically
 from fnet_jax.data.splits import LabelledSplit
 
 _DIGITS = 6
+
+
+class Prediction(NamedTuple):
+    """What a classifier says of an example.
+
+    Attributes:
+        prediction: name of the most probable class; for regression the number.
+        scores: probability of each class by name; {} for regression.
+    """
+
+    prediction: str | float
+    scores: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields in a file: few digits, null for what is no finite number, no empty `scores`."""
+        value = self.prediction if isinstance(self.prediction, str) else _number(self.prediction)
+        scores = {name: _number(score) for name, score in self.scores.items()}
+        return {"prediction": value, "scores": scores} if scores else {"prediction": value}
+
+
+def of_logits(names: Sequence[str], logits_NC: np.ndarray) -> list[Prediction]:
+    """The predictions of N examples.
+
+    Args:
+        names: of the classes in the order of their ids; () for regression.
+        logits_NC: of the model; for regression C = 1.
+    """
+    if not names:
+        return [Prediction(float(value), {}) for value in logits_NC[:, 0]]
+    probabilities_NC = scipy.special.softmax(logits_NC, axis=-1)
+    return [
+        Prediction(names[class_id], dict(zip(names, probabilities_C.tolist(), strict=True)))
+        for class_id, probabilities_C in zip(logits_NC.argmax(-1), probabilities_NC, strict=True)
+    ]
 
 
 def write(path: str, split: LabelledSplit | ChoiceSplit, names: Sequence[str], logits_NC: np.ndarray) -> None:
@@ -42,11 +76,12 @@ def write(path: str, split: LabelledSplit | ChoiceSplit, names: Sequence[str], l
         raise ValueError(
             f"logits {logits_NC.shape} do not fit {len(split)} examples and {len(names)} classes"
         )
-    rows = _classes(names, logits_NC) if names else _numbers(logits_NC)
     lines = []
-    for row, predicted in enumerate(rows):
+    for row, predicted in enumerate(of_logits(names, logits_NC)):
         example = {"index": split.ids[row], **split.shown(row), "label": _label(split, names, row)}
-        lines.append(json.dumps({**example, **predicted}, ensure_ascii=False, allow_nan=False) + "\n")
+        lines.append(
+            json.dumps({**example, **predicted.as_json()}, ensure_ascii=False, allow_nan=False) + "\n"
+        )
     write_atomically(path, "".join(lines).encode())
 
 
@@ -73,21 +108,6 @@ def read(path: str) -> list[dict[str, Any]]:
             raise UserError(f"{path}:{number}: {line[:40]!r} is no object with index and prediction")
         found.append(example)
     return found
-
-
-def _classes(names: Sequence[str], logits_NC: np.ndarray) -> list[dict[str, Any]]:
-    probabilities_NC = scipy.special.softmax(logits_NC, axis=-1)
-    return [
-        {
-            "prediction": names[class_id],
-            "scores": {name: _number(value) for name, value in zip(names, probabilities, strict=True)},
-        }
-        for class_id, probabilities in zip(logits_NC.argmax(-1), probabilities_NC, strict=True)
-    ]
-
-
-def _numbers(logits_NC: np.ndarray) -> list[dict[str, Any]]:
-    return [{"prediction": _number(value)} for value in logits_NC[:, 0]]
 
 
 def _label(split: LabelledSplit | ChoiceSplit, names: Sequence[str], row: int) -> str | float | None:

@@ -1,12 +1,13 @@
 """How a run begins: the state to go on from, and what is left in the workdir for others."""
 
+import filecmp
 import os
 import shutil
 
 from fnet_jax.core import config as config_lib
 from fnet_jax.core import hosts
-from fnet_jax.core.workdir import save_config, saved_config
-from fnet_jax.data.dataset import TOKENIZER_FILE
+from fnet_jax.core.errors import UserError
+from fnet_jax.core.workdir import TOKENIZER_FILE, save_config, saved_config
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.recovery import restore_newest
 from fnet_jax.train.run import Run
@@ -39,14 +40,30 @@ def initial_state(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[T
 
 
 def leave_config(run: Run, workdir: str) -> None:
-    """Leaves the resolved config and the tokenizer in the workdir; says what changed since the last start."""
-    if not hosts.is_first():
+    """Leaves the resolved config and the tokenizer in the workdir; says what changed since the last start.
+
+    Raises:
+        UserError: if they cannot be written; those of the last start are still there then.
+    """
+
+    def leave() -> None:
+        saved = saved_config(workdir)
+        for line in config_lib.differences(saved, run.config) if saved else []:
+            print(f"config changed since the last start: {line}")
+        try:
+            _copy(run.dataset.tokenizer_path, os.path.join(workdir, TOKENIZER_FILE))
+            save_config(run.config, workdir)
+        except OSError as error:
+            raise UserError(
+                f"--workdir={workdir} cannot be written ({error.strerror}); make room or name another folder"
+            ) from error
+
+    hosts.first_does(leave, "leave the config in the workdir")
+
+
+def _copy(source: str, target: str) -> None:
+    """Whole or not at all; not where it is there already."""
+    if os.path.exists(target) and filecmp.cmp(source, target, shallow=False):
         return
-    config = run.config
-    tokenizer = os.path.join(workdir, TOKENIZER_FILE)
-    if os.path.abspath(run.dataset.tokenizer_path) != tokenizer:
-        shutil.copyfile(run.dataset.tokenizer_path, tokenizer)
-    saved = saved_config(workdir)
-    for line in config_lib.differences(saved, config) if saved else []:
-        print(f"config changed since the last start: {line}")
-    save_config(config, workdir)
+    shutil.copyfile(source, target + ".tmp")
+    os.replace(target + ".tmp", target)

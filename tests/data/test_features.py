@@ -10,7 +10,7 @@ from hypothesis import given
 from fnet_jax.core.batch import labelled_spec
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import CLS_ID, PAD_ID, SEP_ID
-from fnet_jax.data.features import LabelledBatches, features, truncated_share
+from fnet_jax.data.features import LabelledBatches, encode, features, spread, truncated_share
 from fnet_jax.data.pipeline import iterate
 from fnet_jax.data.splits import LabelledSplit
 from fnet_jax.data.tokenizer import load_tokenizer
@@ -223,8 +223,9 @@ def test_the_share_that_is_cut(split, tokenizer, length):
         len(tokenizer.encode(a)) + len(tokenizer.encode(b)) + 3
         for a, b in zip(split.texts, split.texts_b, strict=True)
     ]
-    assert truncated_share(split, tokenizer, length) == np.mean(np.array(lengths) > length)
+    share = truncated_share(encode(split, np.arange(len(split)), tokenizer, swap_texts=False), length)
+    assert share == np.mean(np.array(lengths) > length)
     many = split.take(np.arange(5000) % NUM_EXAMPLES)
-    assert truncated_share(many, tokenizer, length) == pytest.approx(
-        truncated_share(split, tokenizer, length), abs=0.05
-    )
+    sample = encode(many, spread(len(many)), tokenizer, swap_texts=False)
+    assert len(sample) == 1000
+    assert truncated_share(sample, length) == pytest.approx(share, abs=0.05)

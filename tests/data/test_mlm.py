@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fnet_jax.core.batch import pretrain_spec
+from fnet_jax.core.batch import masked_lm_spec, pretrain_spec
 from fnet_jax.core.pieces import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
 from fnet_jax.data.mlm import write_example, write_filler
 from fnet_jax.data.segments import Segment
@@ -180,3 +180,42 @@ def test_fillers_weigh_nothing():
     write_filler(rows)
     assert rows["example_weights"] == 0 and not rows["masked_lm_weights"].any()
     assert rows["input_ids"].tolist() == [CLS_ID, SEP_ID, SEP_ID] + [PAD_ID] * (L - 3)
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 2**32))
+@pytest.mark.parametrize("whole_words", [False, True])
+def test_masked_lm_alone_has_one_text_and_hides_any_piece_of_it(data, seed, whole_words):
+    rng = np.random.default_rng(seed)
+    segment = make_segment(rng)
+    rows = {
+        name: np.atleast_1d(np.full(field.shape, 77, field.dtype)[0, ...])
+        for name, field in masked_lm_spec(1, L, P).items()
+    }
+    write_example(
+        rows, segment, rng, dataclasses.replace(data, whole_word_masking=whole_words), V, WORD_START
+    )
+    ids = restore(rows)
+    end = len(segment.tokens) + 1
+    assert ids.tolist() == [CLS_ID, *segment.tokens, SEP_ID, *[PAD_ID] * (L - end - 1)]
+    assert not rows["type_ids"].any() and rows["example_weights"] == 1
+    used = rows["masked_lm_weights"] == 1
+    hidden = rows["masked_lm_positions"][used]
+    assert len(set(hidden.tolist())) == len(hidden) > 0
+    assert hidden.min() >= 1 and hidden.max() < end
+    if not whole_words:
+        assert len(hidden) == min(P, max(1, int((end + 1) * data.masking_rate)), end - 1)
+
+
+def test_masked_lm_alone_reaches_every_piece(data):
+    """The last piece too: with one [SEP] there is one position less to leave out."""
+    segment = make_segment(np.random.default_rng(0))
+    hidden = set()
+    for seed in range(300):
+        rows = {
+            name: np.atleast_1d(np.zeros(field.shape, field.dtype)[0, ...])
+            for name, field in masked_lm_spec(1, L, P).items()
+        }
+        write_example(rows, segment, np.random.default_rng(seed), data, V, WORD_START)
+        hidden |= set(rows["masked_lm_positions"][rows["masked_lm_weights"] == 1].tolist())
+    assert hidden == set(range(1, len(segment.tokens) + 1))

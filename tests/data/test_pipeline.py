@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from fnet_jax.core.batch import pretrain_spec
+from fnet_jax.core.batch import labelled_spec, masked_lm_spec, pretrain_spec
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import NUM_SPECIAL_IDS, SEP_ID
 from fnet_jax.data.pipeline import PretrainBatches, iterate
@@ -20,9 +20,9 @@ from tests.data.conftest import MAX_SEQ_LENGTH
 def open_split(dataset_dir, small_data):
     """A function that opens a split of the small data set."""
 
-    def open_split(split="train", batch_size=8, seed=3, rows=None, **changes):
+    def open_split(split="train", batch_size=8, seed=3, rows=None, task="pretrain", **changes):
         data = dataclasses.replace(small_data, **changes)
-        options = {"batch_size": batch_size, "seed": seed, "rows": rows}
+        options = {"batch_size": batch_size, "seed": seed, "rows": rows, "task": task}
         return PretrainBatches(dataset_dir, split, data, max_seq_length=MAX_SEQ_LENGTH, **options)
 
     return open_split
@@ -65,6 +65,36 @@ def test_batches_are_as_the_contract_says(open_split, split):
     assert {name: (array.shape, array.dtype) for name, array in batch.items()} == {
         name: (field.shape, field.dtype) for name, field in spec.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("task", "spec"),
+    [
+        ("masked_lm", masked_lm_spec(8, MAX_SEQ_LENGTH, 12)),
+        ("next_sentence", labelled_spec(8, MAX_SEQ_LENGTH, False)),
+    ],
+)
+def test_one_task_alone_has_its_own_fields(open_split, task, spec):
+    batches = open_split("heldout", task=task, next_sentence="random")
+    for step in (0, len(batches) - 1):  # the last one is filled up
+        batch = batches[step]
+        assert {name: (array.shape, array.dtype) for name, array in batch.items()} == {
+            name: (field.shape, field.dtype) for name, field in spec.items()
+        }
+    assert 0 < batch["example_weights"].sum() < 8
+
+
+def test_next_sentence_alone_hides_nothing_and_has_both_orders(open_split):
+    batches = open_split(task="next_sentence")
+    segments, labels = set(segments_of(batches)), []
+    for step in range(len(batches) - 1):
+        batch = batches[step]
+        for ids, label in zip(batch["input_ids"], batch["labels"], strict=True):
+            middle, end = np.flatnonzero(ids == SEP_ID)
+            parts = [ids[1:middle].tolist(), ids[middle + 1 : end].tolist()]
+            assert tuple(parts[1] + parts[0] if label else parts[0] + parts[1]) in segments
+            labels.append(int(label))
+    assert 0.3 < np.mean(labels) < 0.7
 
 
 def test_the_same_step_is_the_same_batch_in_any_order(open_split):

@@ -5,6 +5,7 @@ import pytest
 from tensorflow_datasets.text import glue as tfds_glue
 
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.schema import PRETRAINING
 from fnet_jax.core.schema import Task as TaskName
 from fnet_jax.data import glue_files, tasks
 from fnet_jax.data.glue_files import LAYOUTS
@@ -22,7 +23,7 @@ BUILDER_CONFIGS = {config.name: config for config in tfds_glue.Glue.BUILDER_CONF
 
 
 def test_every_name_of_the_config_has_a_row():
-    assert set(TASKS) == set(typing.get_args(TaskName)) - {"pretrain"}
+    assert set(TASKS) == set(typing.get_args(TaskName)) - set(PRETRAINING)
     assert all(name == task.name for name, task in TASKS.items())
     assert set(GLUE) <= set(LAYOUTS) <= set(TASKS)
     assert set(GLUE) <= set(FIELDS) <= set(TASKS)

@@ -6,12 +6,12 @@ import sys
 
 from absl import flags
 
-from fnet_jax.core import cli, distributed, hosts
+from fnet_jax.core import cli, distributed, hosts, lock
 from fnet_jax.core.errors import UserError
 
 distributed.define_flags()
 flags.DEFINE_string("folder", None, "Seen by all.")
-flags.DEFINE_string("story", "talk", "talk, differ or fail.")
+flags.DEFINE_string("story", "talk", "talk, differ, fail or lock.")
 
 
 def main(argv):
@@ -25,6 +25,8 @@ def main(argv):
             raise ValueError("something broke")
         hosts.agree(None if hosts.index() else "x")
         hosts.exchange("never complete", "process 1")
+    if flag.story == "lock":
+        lock.take(flag.folder)
     own = os.path.join(flag.folder, str(hosts.index()))
     heard = {
         "count": hosts.count(),

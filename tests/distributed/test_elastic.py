@@ -1,6 +1,7 @@
-"""One run on four, two, one and four processes, stopped and killed in between."""
+"""One run on four, two, one and four processes, stopped, killed and its checkpoint damaged in between."""
 
 import os
+import pathlib
 import signal
 
 import numpy as np
@@ -29,6 +30,7 @@ def story(overrides, tmp_path_factory):
     """The run with everything happening to it, and an undisturbed one of as many steps on one process."""
     folder = tmp_path_factory.mktemp("elastic")
     story = Story()
+    story.damaged = -1
     story.whole, story.broken = str(folder / "whole"), str(folder / "broken")
 
     def args(workdir: str, steps: int, save_every: int = 2, **more: object) -> list[str]:
@@ -40,7 +42,8 @@ def story(overrides, tmp_path_factory):
         """Step of the newest complete checkpoint; only those have a number alone for a name."""
         checkpoints = os.path.join(story.broken, "checkpoints")
         names = os.listdir(checkpoints) if os.path.isdir(checkpoints) else []
-        return max((int(name) for name in names if name.isdigit()), default=0)
+        steps = [int(name) for name in names if name.isdigit()]
+        return max((step for step in steps if step != story.damaged), default=0)
 
     with group(folder, args(story.broken, ENDLESS), 4) as four:
         four.wait_for(lambda: saved() >= 2, "checkpoint of step 2")
@@ -53,15 +56,27 @@ def story(overrides, tmp_path_factory):
         two.processes[1].kill()
         story.killed_codes, story.killed_texts = two.codes(), two.texts()
         story.killed_at = saved()
-    story.alone_until, story.steps = story.killed_at + 3, story.killed_at + 6
-    alone = run("python", *args(story.broken, story.alone_until))
+    alone_until, story.steps = story.killed_at + 3, story.killed_at + 6
+    alone = run("python", *args(story.broken, alone_until))
     assert alone.returncode == 0, alone.stderr
+    damage(os.path.join(story.broken, "checkpoints", str(alone_until)))
+    story.damaged = alone_until
+    story.resumed_at = saved()
     mesh = {"mesh.data": 2, "mesh.seq": 2}
     with group(folder, args(story.broken, story.steps, **mesh), 4) as four:
         story.last_codes, story.last_texts = four.codes(), four.texts()
     whole = run("python", *args(story.whole, story.steps))
     assert whole.returncode == 0, whole.stderr
     return story
+
+
+def damage(checkpoint):
+    """Flips a bit of the largest file, as a bad disk does; nothing but a checksum can tell."""
+    files = [path for path in pathlib.Path(checkpoint).rglob("*") if path.is_file()]
+    path = max(files, key=lambda path: path.stat().st_size)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
 
 
 def losses(workdir):
@@ -85,7 +100,13 @@ def test_when_one_process_is_killed_the_other_ends_with_a_sentence(story):
 def test_the_run_goes_on_on_any_number_of_processes(story):
     assert story.last_codes == [0] * 4, story.last_texts
     assert 2 <= story.stopped_at == story.killed_at  # the steps up to the kill were taken again
-    assert f"resume: {story.broken}/checkpoints/{story.alone_until}" in story.last_texts[0]
+
+
+def test_a_damaged_checkpoint_is_left_out_by_all(story):
+    newest = f"{story.broken}/checkpoints/{story.damaged}"
+    assert f"checkpoint {newest} is damaged" in story.last_texts[0]
+    assert story.killed_at <= story.resumed_at < story.damaged
+    assert f"resume: {story.broken}/checkpoints/{story.resumed_at}" in story.last_texts[0]
 
 
 def test_no_example_is_lost_and_none_comes_twice(story):

@@ -1,11 +1,12 @@
 """How processes come together, and what they say where they do not."""
 
 import json
+import os
 import socket
 
 import pytest
 
-from fnet_jax.core import distributed, hosts
+from fnet_jax.core import distributed, hosts, lock
 from fnet_jax.core.errors import UserError
 from tests.conftest import run
 from tests.distributed.processes import free_port, group
@@ -70,6 +71,16 @@ def test_processes_that_differ_all_say_so(tmp_path):
                 "optim.learning_rate is 0.0 on process 0, 0.1 on process 1; start the same program with the "
                 "same flags on every host"
             ]
+
+
+def test_a_workdir_in_use_is_refused_by_all(tmp_path):
+    held = lock.Lock(str(tmp_path))
+    with group(tmp_path, [*TALK, "--story=lock", f"--folder={tmp_path}"], 2) as two:
+        assert two.codes() == [2, 2], two.all_text()
+        for text in two.texts():
+            (said,) = errors(text)
+            assert f"--workdir={tmp_path} is in use: process {os.getpid()} on " in said
+    held.release()
 
 
 def test_when_one_process_fails_the_others_end(tmp_path):

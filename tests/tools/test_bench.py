@@ -108,6 +108,13 @@ def test_infer(tmp_path):
     assert not [row["error"] for row in rows if "error" in row]
 
 
+def test_predict(tmp_path):
+    assert main("predict", *SMOKE, "--batches=1,32", "--lengths=16", f"--out={tmp_path}", *QUICK) == 0
+    rows = figures(tmp_path / "predict-cpu.json")
+    assert [row["case"] for row in rows] == ["one by one", "batches of 1", "batches of 32"]
+    assert not [row["error"] for row in rows if "error" in row]
+
+
 def test_data(tmp_path, overrides):
     """From a prepared data set; nothing but the report is written."""
     keys = [f"--config.{key}={value}" for key, value in overrides.items()]
@@ -130,8 +137,8 @@ def test_data(tmp_path, overrides):
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        ([], "one of mixing, step, infer, data"),
-        (["mix"], "one of mixing, step, infer, data"),
+        ([], "one of mixing, step, infer, predict, data"),
+        (["mix"], "one of mixing, step, infer, predict, data"),
         (["mixing", "--lengths=16,x"], "--lengths: 'x' is no number of 1 or more"),
         (["mixing", "--widths=0"], "--widths: '0' is no number"),
         (["mixing", "--impls=dft,fast"], "--impls: 'fast' is unknown; valid: auto, "),

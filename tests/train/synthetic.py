@@ -9,7 +9,7 @@ from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
 from fnet_jax.core.pieces import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
-from fnet_jax.train.objective import Pretraining
+from fnet_jax.train.objective import Pretraining, make_objective
 from fnet_jax.train.optim import make_optimizer, make_schedule
 from fnet_jax.train.state import TrainState, abstract_state, create_state
 from fnet_jax.train.step import make_train_step
@@ -50,12 +50,39 @@ def random_batch(cfg: config_lib.Config, batch_size: int, seed: int = 0) -> dict
     return batch
 
 
+def head_batch(cfg: config_lib.Config, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
+    """A batch of random pieces and labels for the task of the config, whichever it is."""
+    if cfg.task == "pretrain":
+        return random_batch(cfg, batch_size, seed)
+    rng = np.random.default_rng(seed)
+    spec = make_objective(cfg).batch_spec(batch_size)
+    batch = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in spec.items()}
+    length, classes = cfg.model.max_seq_length, max(cfg.model.num_outputs, 2)
+    batch["input_ids"][:] = rng.integers(NUM_SPECIAL_IDS, VOCAB, batch["input_ids"].shape)
+    batch["input_ids"][..., 0], batch["input_ids"][..., -2:] = CLS_ID, PAD_ID
+    batch["example_weights"][:-1] = 1.0  # the last row is filled up
+    for name, field in batch.items():
+        if name == "labels":
+            field[:] = rng.integers(0, classes, field.shape)
+        elif name == "label_weights":
+            field[:-1] = rng.integers(0, 2, field[:-1].shape)
+        elif name in ("start_positions", "end_positions"):
+            field[:] = rng.integers(0, length - 2, field.shape)
+        elif name == "masked_lm_positions":
+            field[:] = np.arange(1, field.shape[1] + 1)
+    if "masked_lm_ids" in batch:
+        taken = np.take_along_axis(batch["input_ids"], batch["masked_lm_positions"], axis=1)
+        batch["masked_lm_ids"][:], batch["masked_lm_weights"][:-1] = taken, 1.0
+        np.put_along_axis(batch["input_ids"], batch["masked_lm_positions"], MASK_ID, axis=1)
+    return batch
+
+
 class Trainer:
     """State and step of one config on a mesh."""
 
     def __init__(self, cfg: config_lib.Config, num_devices: int = 1, **mesh: int):
         self.mesh = create_mesh(**mesh, devices=jax.devices()[:num_devices])
-        objective = Pretraining(cfg)
+        objective = make_objective(cfg)
         optimizer = make_optimizer(cfg.optim, cfg.train.num_train_steps)
         schedule = make_schedule(cfg.optim, cfg.train.num_train_steps)
         step = make_train_step(objective, optimizer, schedule, cfg.seed, cfg.train.gradient_accum_steps)
@@ -72,16 +99,17 @@ class Trainer:
 
     def train(self, batch: dict[str, np.ndarray], steps: int = 1) -> dict[str, float]:
         """Takes steps on the same batch; returns the means of the last one."""
-        step = self._compile(batch)
+        step = self.compiled(batch)
         for _ in range(steps):
             self.state, sums = step(self.state, self.put(batch))
         return {name: float(total) / float(weight) for name, (total, weight) in sums.items()}
 
     def hlo(self, batch: dict[str, np.ndarray]) -> str:
         """The compiled step as text."""
-        return self._compile(batch).as_text()
+        return self.compiled(batch).as_text()
 
-    def _compile(self, batch: dict[str, np.ndarray]) -> jax.stages.Compiled:
+    def compiled(self, batch: dict[str, np.ndarray]) -> jax.stages.Compiled:
+        """The step for batches of this size."""
         size = len(batch["input_ids"])
         if size not in self._compiled:
             with jax.set_mesh(self.mesh):

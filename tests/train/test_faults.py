@@ -22,7 +22,7 @@ from fnet_jax.train.objective import Pretraining
 from fnet_jax.train.optim import make_optimizer, make_schedule
 from fnet_jax.train.step import make_train_step
 from fnet_jax.train.writers import read_jsonl
-from tests.conftest import command, smoke_config
+from tests.conftest import command, run, smoke_config
 from tests.test_entry_points import LONG, start, wait_for_step
 from tests.train.synthetic import Trainer, config, random_batch
 
@@ -73,6 +73,34 @@ def test_metrics_that_cannot_be_written_end_the_run_with_its_state_saved(overrid
         train(smoke_config(overrides), str(tmp_path))
     assert Checkpointer(str(tmp_path), read_only=True).latest() == 5
     assert not (tmp_path / ".trainer").exists()
+
+
+def test_a_full_disk_ends_the_run_and_harms_nothing(overrides, tmp_path):
+    """The kernel lets no file grow above the limit: a real error in the middle of a save."""
+    keys = {**overrides, "train.num_train_steps": 4, "train.save_checkpoints_steps": 2}
+    trained = run(*command("train.py", keys, f"--workdir={tmp_path}"))
+    assert trained.returncode == 0, trained.stderr
+    before = fault_free(tmp_path, 4)
+    keys["train.num_train_steps"] = 8
+    shell = 'ulimit -f 24 && exec "$0" "$@"'  # in KiB: metrics fit, arrays do not
+    full = run("bash", "-c", shell, *command("train.py", keys, f"--workdir={tmp_path}"))
+    assert full.returncode == 1, full.stdout + full.stderr
+    said = full.stderr.splitlines()[-1]
+    assert said.startswith(f"error: checkpoint {tmp_path}/checkpoints/6 could not be saved (")
+    assert "File too large" in said
+    assert "the last good checkpoint is step 4; make room, and the same command goes on from there" in said
+    assert fault_free(tmp_path, 4) == before
+    again = run(*command("train.py", keys, f"--workdir={tmp_path}"))
+    assert again.returncode == 0, again.stderr
+    assert f"resume: {tmp_path}/checkpoints/4" in again.stdout
+
+
+def fault_free(workdir: pathlib.Path, step: int) -> set[str]:
+    """The files of the newest checkpoint, which is that of `step` and whole."""
+    reader = Checkpointer(str(workdir), read_only=True)
+    assert (reader.latest(), reader.fault(step, "")) == (step, "")
+    reader.close()
+    return {str(path) for path in (workdir / "checkpoints" / str(step)).rglob("*")}
 
 
 def test_tensorboard_says_when_the_disk_is_full(tmp_path):
