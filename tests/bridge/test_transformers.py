@@ -153,7 +153,8 @@ def our_loss(outputs, targets):
     for logits, target in zip(outputs, targets, strict=True):
         chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), target[..., None], axis=-1)
         losses.append(-jnp.mean(chosen))
-    return sum(losses) / (2 if outputs[0].shape == outputs[-1].shape else 1)
+    is_span = len(outputs) == 2 and outputs[0].shape == outputs[1].shape
+    return sum(losses) / (2 if is_span else 1)
 
 
 def their_gradients(folder, head, inputs, targets, loaded):
