@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from fnet_jax.bridge import export
+from fnet_jax.bridge import export, portable
 from fnet_jax.bridge.inputs import input_spec
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import Head
 from fnet_jax.nn.heads import make_model
 from tests.bridge.made import changed, made
+from tests.conftest import run
 from tests.nn.reference import relative_errors
 
 SIZES = {"batch": 3, "predictions": 5, "choices": 4}
@@ -119,3 +120,32 @@ def test_onnx_that_cannot_be(tmp_path, monkeypatch, changes, message):
     with pytest.raises(UserError, match=message):
         export.write(made("sequence", **changes), str(tmp_path), "onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_the_command(tmp_path):
+    """From a portable folder; what is wrong with the flags is one sentence, before anything is read."""
+    portable.write(made("sequence"), str(make(tmp_path / "model")))
+    command = ("python", "-m", "fnet_jax.tools.export", f"--model={tmp_path}/model", f"--dst={tmp_path}/out")
+    done = run(*command, "--format=stablehlo", "--platforms=cpu")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "model.stablehlo",
+        "model.safetensors",
+        "config.json",
+        "export.json",
+    }
+    for flags, message in (
+        (("--format=stablehlo",), "out is there already; name a new folder"),
+        (("--format=stablehlo", "--platforms=cpu,rocm"), "--platforms=cpu,rocm: valid are cpu, cuda, tpu"),
+        (("--format=onnx", "--platforms=cpu"), "--platforms has an effect with --format=stablehlo only"),
+        ((), "--format is not given"),
+    ):
+        failed = run(*command, *flags)
+        assert failed.returncode == 2
+        assert message in failed.stderr
+        assert failed.stderr.count("error:") == 1
+
+
+def make(folder):
+    folder.mkdir()
+    return folder
