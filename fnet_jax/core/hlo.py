@@ -240,7 +240,8 @@ class Program:
                 origin=origin[1] if origin else "",
             )
             if channel and name in self.fused:
-                key = (channel[1], kind, shapes)  # of some copies the origin is lost
+                # Of some copies the origin is lost, and some results lie elsewhere.
+                key = (channel[1], kind, tuple((shape.dtype, shape.dims) for shape in shapes))
                 if key in spread:
                     continue
                 spread.add(key)

@@ -57,6 +57,9 @@ def test_a_collective_spread_over_fusions_counts_once():
     lines = "\n  ".join([*calls, gather.format("a"), gather.format("b")])
     text = f"{fusions}ENTRY %main (x: f32[4]) -> f32[4] {{\n  {lines}\n}}"
     assert len(Program(text).collectives()) == 1 + 2
+    on_chip = text.replace("ROOT %g = f32[4]{0}", "ROOT %g = f32[4]{0:S(1)}", 1)
+    assert on_chip != text
+    assert len(Program(on_chip).collectives()) == 1 + 2
 
 
 def test_a_fused_reduce_scatter():
