@@ -9,12 +9,15 @@ import sys
 import pytest
 
 from tests.conftest import REPOSITORY, run
-from tests.made_up import write_glue, write_table
+from tests.made_up import write_choices, write_glue, write_questions, write_table, write_tags
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
 
 
 def commands() -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", (REPOSITORY / "README.md").read_text(), re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line]
+    return [line for block in blocks("sh") for line in block.splitlines() if line]
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +29,10 @@ def folder(tmp_path_factory, corpus):
         (path / "texts" / f"{number}.txt").write_text(json.loads(line)["text"])
     write_table(path / "my.csv")
     write_glue(path / "GLUE_DIR")
+    write_tags(path / "my.conll")
+    write_choices(path / "my.swag.csv")
+    write_questions(path / "my.squad.json")
+    (path / "my.txt").write_text("One text.\nAnother one.\n")
     return path
 
 
@@ -48,6 +55,9 @@ def test_every_command_of_the_readme(folder):
         assert result.returncode == 0, f"{command}\n{result.stdout}\n{result.stderr}"
         if words[1:2] == ["demo"]:
             assert_demo_shows_everything(result.stdout, folder)
+    for block in blocks("python"):
+        result = run("python", "-c", block.replace('load("', f'load("{folder}/'))
+        assert result.returncode == 0, f"{block}\n{result.stderr}"
 
 
 def make(words: list[str], folder: os.PathLike[str]) -> list[str]:
@@ -62,9 +72,9 @@ def make(words: list[str], folder: os.PathLike[str]) -> list[str]:
 def smaller(word: str, folder: os.PathLike[str]) -> str:
     """The word with the smoke model, and with paths inside `folder`."""
     word = re.sub(r":size=\w+", ":smoke", word)
-    word = re.sub(r"(configs/(classify|glue)\.py:.*)", r"\1,smoke", word)
-    word = re.sub(r"=([WGSB]\d?(/|$))", rf"={folder}/\1", word)
-    word = re.sub(r"=(texts/|my\.|GLUE_DIR|runs/)", rf"={folder}/\1", word)
+    word = re.sub(r"(configs/(classify|glue|tag|choose|answer)\.py:.*)", r"\1,smoke", word)
+    word = re.sub(r"=([WGSBE]\d?(/|$))", rf"={folder}/\1", word)
+    word = re.sub(r"=(texts/|shared/|my\.|GLUE_DIR|runs/)", rf"={folder}/\1", word)
     return (
         word.replace("vocab_size=8000", "vocab_size=800")
         .replace("seeds=3", "seeds=1")
