@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Iterator
 
+CALLS = ("call", "call-start")  # the second one, on tpu7x, runs what it calls beside the rest
 COLLECTIVES = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
 # Program text such as "bf16[4,256]{1,0:T(8,128)(2,1)S(1)}".
 _SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,]*)\](?:\{([^}]*)\})?")
@@ -135,7 +136,7 @@ class Program:
             for instruction in self.computations[name].values():
                 trips = self.trip_count(name, instruction) if instruction.opcode == "while" else 1
                 for role, called in instruction.called().items():
-                    if role != "to_apply" or instruction.opcode == "call":
+                    if role != "to_apply" or instruction.opcode in CALLS:
                         for inner in called:
                             visit(inner, times * trips)
 

@@ -15,10 +15,10 @@ import math
 import re
 from typing import NamedTuple
 
-from fnet_jax.core.hlo import Computation, Instruction, Program, Shape
+from fnet_jax.core.hlo import CALLS, Computation, Instruction, Program, Shape
 
 # These move nothing: they name, group or end what another instruction does, or run computations of their own.
-_FREE = ("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "while", "call", "conditional",
+_FREE = ("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "while", *CALLS, "conditional",
          "after-all", "opt-barrier", "add-dependency", "partition-id", "replica-id", "domain")  # fmt: skip
 # So do these custom calls of a TPU program.
 _FREE_CALLS = ("AllocateBuffer", "AssumeGatherIndicesInBound", "ConcatBitcast",
@@ -132,7 +132,7 @@ def _fused(program: Program) -> set[str]:
     inner: set[str] = set()
     for computation in program.computations.values():
         for instruction in computation.values():
-            if instruction.opcode not in ("while", "call", "conditional"):
+            if instruction.opcode not in ("while", "conditional", *CALLS):
                 inner.update(name for names in instruction.called().values() for name in names)
     return inner
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from fnet_jax.core.hlo import Program, Shape, collective_kinds
+from fnet_jax.core.hlo_cost import moved_bytes
 from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
 
 
@@ -60,6 +61,24 @@ def test_a_collective_spread_over_fusions_counts_once():
     on_chip = text.replace("ROOT %g = f32[4]{0}", "ROOT %g = f32[4]{0:S(1)}", 1)
     assert on_chip != text
     assert len(Program(on_chip).collectives()) == 1 + 2
+
+
+def test_a_collective_that_runs_beside_the_rest():
+    """As on tpu7x, where another kind of core adds the gradients up."""
+    text = """\
+%beside (x: f32[4]) -> f32[4] {
+  %x = f32[4]{0} parameter(0)
+  ROOT %sum = f32[4]{0} all-reduce(%x), channel_id=1, replica_groups={}, to_apply=%add
+}
+ENTRY %main (x: f32[4]) -> f32[4] {
+  %x = f32[4]{0} parameter(0)
+  %start = ((f32[4]), f32[4], u32[]) call-start(%x), async_execution_thread="sparsecore", to_apply=%beside
+  ROOT %done = f32[4]{0} call-done(%start)
+}
+"""
+    (found,) = Program(text.replace(", to_apply=%add", "")).collectives()
+    assert (found.kind, found.num_bytes) == ("all-reduce", 16)
+    assert moved_bytes(Program(text.replace(", to_apply=%add", ""))) == 2 * 16
 
 
 def test_a_fused_reduce_scatter():
