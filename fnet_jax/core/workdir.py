@@ -106,16 +106,20 @@ def set_aside(checkpoint: str) -> str:
 
 
 def adopt_model(config: Config, overrides: Collection[str], workdir: str | None) -> Config:
-    """Gives a task other than pretrain the model shape of the run that it goes on from.
+    """Gives a task what it needs of the run that it goes on from: tokenizer, and all but pretrain its shape.
 
     That is the run in `workdir` itself if there is one, otherwise the one that `init_from` names. Keys
     set by hand stay; if they do not fit the checkpoint, restoring it says so. A run in `workdir` of the
-    same task also tells where the data are, if the config does not. Masked LM and next sentence alone,
-    whose data are prepared, get the tokenizer of `init_from` too.
+    same task also tells where the data are, if the config does not. Pretraining, whose data are prepared,
+    gets the tokenizer of `init_from` here: with another one its embeddings would be those of other pieces.
 
     Raises:
         UserError: if `init_from` names a folder without a config.
     """
+    if config.is_pretraining and config.init_from and not config.data.tokenizer:
+        tokenizer = os.path.join(workdir_of(config.init_from), TOKENIZER_FILE)
+        if os.path.exists(tokenizer):
+            config = dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=tokenizer))
     if config.task == "pretrain":
         return config
     source = saved_config(workdir) if workdir else None
@@ -134,10 +138,6 @@ def adopt_model(config: Config, overrides: Collection[str], workdir: str | None)
             )
     if source is None:
         return config
-    if config.is_pretraining and config.init_from and not config.data.tokenizer:
-        tokenizer = os.path.join(workdir_of(config.init_from), TOKENIZER_FILE)
-        if os.path.exists(tokenizer):
-            config = dataclasses.replace(config, data=dataclasses.replace(config.data, tokenizer=tokenizer))
     taken = {key: getattr(source.model, key) for key in MODEL_SHAPE if f"model.{key}" not in overrides}
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **taken))
     config_lib.check(config)

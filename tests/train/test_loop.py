@@ -11,6 +11,8 @@ import jax
 import numpy as np
 import pytest
 
+from configs import pretrain
+from fnet_jax.core import cli
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.train import evaluate, example_ids, results
 from fnet_jax.train.checkpoint import Checkpointer
@@ -135,6 +137,17 @@ def test_warm_start_takes_params_only(finished, overrides, tmp_path):
     assert first["loss"] < scratch["loss"] - 0.2
     with pytest.raises(UserError, match="holds no complete checkpoint"):
         train(dataclasses.replace(config, init_from=str(tmp_path / "nothing")), str(tmp_path / "new"))
+
+
+@pytest.mark.parametrize("task", ["pretrain", "masked_lm"])
+def test_pretraining_goes_on_with_the_tokenizer_of_its_start(finished, task):
+    """Not with one trained anew, whose pieces the embeddings would not be those of."""
+    _, source = finished
+    c = pretrain.get_config(f"smoke,task={task}")
+    c.init_from = source
+    assert cli.make_config(c).data.tokenizer == f"{source}/tokenizer.model"
+    c.data.tokenizer = "my.model"
+    assert cli.make_config(c).data.tokenizer == "my.model"
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(overrides, tmp_path, capsys):
