@@ -262,6 +262,8 @@ class Checkpointer:
         """Compares names and shapes with what is on disk, before any array is read."""
         assert self._manager is not None
         found = self._manager.item_metadata(step).get(item)
+        if found is None and os.path.isdir(os.path.join(self.folder(step), item)):
+            raise OSError(f"{item} cannot be read")  # damaged, and not left out on purpose
         if found is None:
             raise UserError(
                 f"checkpoint {self.directory}/{step} holds no {item}, so no run goes on from it; start in a "
