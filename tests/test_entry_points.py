@@ -175,6 +175,7 @@ PREDICT = ["python", "-m", "fnet_jax.tools.predict", "fill-mask"]
             "/none.model",
         ),
         (["--config=configs/pretrain.py:smoke", "--workdir=/proc/nowhere"], "cannot be written"),
+        (["--config=configs/pretrain.py:smoke", "--workdir=gs://b/w"], "mount the bucket"),
         (["--config=configs/pretrain.py:smoke"], "--workdir is not given"),
         (["--workdir=W"], "--config is not given"),
         (["--wordkir=W"], "workdir"),

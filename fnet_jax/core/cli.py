@@ -108,12 +108,15 @@ def workdir() -> str:
     """The value of `--workdir`.
 
     Raises:
-        UserError: if it is not given.
+        UserError: if it is not given, or no path.
     """
+    given = flags.FLAGS.workdir
+    _require(bool(given), "--workdir is not given; name a folder for data, checkpoints and metrics")
     _require(
-        bool(flags.FLAGS.workdir), "--workdir is not given; name a folder for data, checkpoints and metrics"
+        "://" not in given,
+        f"--workdir={given} is no path; mount the bucket (docs/launch.md) and name its folder",
     )
-    return os.path.abspath(os.path.expanduser(flags.FLAGS.workdir))
+    return os.path.abspath(os.path.expanduser(given))
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
