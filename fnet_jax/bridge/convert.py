@@ -1,10 +1,8 @@
 """From one kind of model files to another: read, write beside the destination, verify, move there."""
 
-import contextlib
 import dataclasses
 import os
 import shutil
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import jax
@@ -18,6 +16,7 @@ from fnet_jax.bridge.names import ARCHITECTURES
 from fnet_jax.bridge.read import read
 from fnet_jax.core.config import Mixer
 from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.core.files import new_folder
 from fnet_jax.core.schema import PRETRAINING, Head
 from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data.tokenizer import load_tokenizer
@@ -201,24 +200,3 @@ def _at_home(loaded: Loaded, dst: str) -> Loaded:
         return loaded
     data = dataclasses.replace(config.data, tokenizer=os.path.join(dst, TOKENIZER_FILE))
     return dataclasses.replace(loaded, config=dataclasses.replace(config, data=data))
-
-
-@contextlib.contextmanager
-def new_folder(dst: str) -> Iterator[str]:
-    """A folder beside `dst`, which takes its place at the end; nothing is left if that is not reached.
-
-    Raises:
-        UserError: if there is something at `dst`, or it cannot be written.
-    """
-    if os.path.lexists(dst) and not (os.path.isdir(dst) and not os.listdir(dst)):
-        raise UserError(f"--dst={dst} is there already; name a new folder")
-    folder = f"{dst}.tmp-{os.getpid()}"
-    try:
-        os.makedirs(folder)
-    except OSError as error:
-        raise UserError(f"--dst={dst} cannot be written ({error.strerror}); name another folder") from error
-    try:
-        yield folder
-        os.rename(folder, dst)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)

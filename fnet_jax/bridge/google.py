@@ -21,6 +21,7 @@ from fnet_jax.bridge.msgpack_file import Stored, Tree
 from fnet_jax.bridge.tables import gather, scatter
 from fnet_jax.core.config import Mixer
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.files import whole_file
 from fnet_jax.nn.encoder import layer_mixers
 
 TOKENIZER = "c4_bpe_sentencepiece.model"  # as it is published
@@ -86,9 +87,8 @@ def write(loaded: Loaded, path: str) -> None:
         )
     table = google_model.rows(loaded.head, model, ())
     target = nested(dict(scatter(table, flat(loaded.variables["params"]))))
-    with open(path + ".tmp", "wb") as file:
+    with whole_file(path) as file:
         file.writelines(_packed({"target": target}))
-    os.replace(path + ".tmp", path)
 
 
 def _packed(tree: Any) -> Iterator[bytes]:

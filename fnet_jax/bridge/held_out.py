@@ -11,9 +11,9 @@ import numpy as np
 from fnet_jax.bridge.jobs import FillMask, Guess, Job
 from fnet_jax.bridge.model import Model
 from fnet_jax.bridge.runner import Row
-from fnet_jax.bridge.texts import MASK_TEXT, Asked
+from fnet_jax.bridge.texts import Asked
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.pieces import CLS_ID, MASK_ID, PAD_ID, SEP_ID
+from fnet_jax.core.pieces import CLS_ID, MASK_ID, MASK_TEXT, PAD_ID, SEP_ID
 from fnet_jax.core.workdir import CHECKPOINT_DIR, workdir_of
 from fnet_jax.data.tokenizer import Tokenizer
 from fnet_jax.train.datasets import PretrainDataset

@@ -1,5 +1,6 @@
 """What can be asked of a model: which rows an item becomes, what the devices do, what the answer is."""
 
+import abc
 import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -54,7 +55,7 @@ class Parts:
             )
 
 
-class Job(Generic[Item, Answer]):
+class Job(abc.ABC, Generic[Item, Answer]):
     """A kind of question.
 
     Attributes:
@@ -63,13 +64,13 @@ class Job(Generic[Item, Answer]):
 
     function: Function
 
+    @abc.abstractmethod
     def ask(self, items: Sequence[Item]) -> list[Asked | UserError]:
         """What each item becomes, or what is wrong with it."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def answer(self, asked: Asked, outputs: Sequence[Any]) -> Answer:
         """The answer to one item, from the function's outputs for its rows."""
-        raise NotImplementedError
 
 
 class Guess(NamedTuple):

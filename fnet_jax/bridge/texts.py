@@ -9,7 +9,7 @@ import numpy as np
 from fnet_jax.bridge.runner import Row
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.pieces import CLS_ID, MASK_ID, PAD_ID, SEP_ID, SPECIAL_PIECES
+from fnet_jax.core.pieces import CLS_ID, MASK_ID, MASK_TEXT, PAD_ID, SEP_ID
 from fnet_jax.data.features import features, full_length
 from fnet_jax.data.tokenizer import Tokenizer
 from fnet_jax.data.windows import starts, windows
@@ -18,8 +18,6 @@ from fnet_jax.data.windows import starts, windows
 # windows that overlap by half, `data/windows.py`. refuse: an error.
 Long = Literal["cut", "stride", "refuse"]
 Text = str | tuple[str, str]
-
-MASK_TEXT = SPECIAL_PIECES[MASK_ID]
 
 
 @dataclasses.dataclass

@@ -1,9 +1,12 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from typing import BinaryIO
+
+from fnet_jax.core.errors import UserError
 
 
 @contextlib.contextmanager
@@ -19,6 +22,27 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
     except BaseException:
         remove(temporary)
         raise
+
+
+@contextlib.contextmanager
+def new_folder(dst: str) -> Iterator[str]:
+    """A folder beside `dst`, which takes its place at the end; nothing is left if that is not reached.
+
+    Raises:
+        UserError: if there is something at `dst`, or it cannot be written.
+    """
+    if os.path.lexists(dst) and not (os.path.isdir(dst) and not os.listdir(dst)):
+        raise UserError(f"--dst={dst} is there already; name a new folder")
+    folder = f"{dst}.tmp-{os.getpid()}"
+    try:
+        os.makedirs(folder)
+    except OSError as error:
+        raise UserError(f"--dst={dst} cannot be written ({error.strerror}); name another folder") from error
+    try:
+        yield folder
+        os.rename(folder, dst)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def temporary_name(path: str) -> str:

@@ -5,6 +5,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from fnet_jax.core.files import whole_file
+
 Row = dict[str, Any]
 
 
@@ -25,6 +27,5 @@ def read(path: str) -> list[Row]:
 def keep(path: str, holds: Callable[[Row], bool]) -> None:
     """Drops the rows for which `holds` is false; afterwards there is a file, and all its lines are whole."""
     rows = [row for row in read(path) if holds(row)]
-    with open(path + ".tmp", "w", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-    os.replace(path + ".tmp", path)
+    with whole_file(path) as file:
+        file.writelines(json.dumps(row).encode() + b"\n" for row in rows)

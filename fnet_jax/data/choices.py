@@ -36,17 +36,12 @@ class ChoiceSplit(Split):
     source: str
     official_rows: int | None = None
 
-    @property
-    def is_labelled(self) -> bool:
-        """See `Split`."""
-        return self.labels is not None
-
     def example(self, row: int) -> tuple[str, ...]:
         """The context and all choices."""
         return (self.contexts[row], *self.choices[row])
 
     def shown(self, row: int) -> dict[str, Any]:
-        """See `Split`."""
+        """The texts of one example by name, for files of predictions."""
         return {"text": self.contexts[row], "choices": self.choices[row]}
 
 

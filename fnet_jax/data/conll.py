@@ -35,11 +35,6 @@ class TaggedSplit(Split):
     source: str
     official_rows: int | None = None
 
-    @property
-    def is_labelled(self) -> bool:
-        """See `Split`."""
-        return self.labels is not None
-
     def example(self, row: int) -> tuple[str, ...]:
         """The words with spaces between them."""
         return (" ".join(self.words[row]),)

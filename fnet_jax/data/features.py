@@ -1,5 +1,6 @@
 """Labelled examples to batches: texts to pieces, pairs cut to length."""
 
+import abc
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -67,7 +68,7 @@ def _longest_first(
     return ids_a[: room - keep_b], ids_b[:keep_b]
 
 
-class ExampleBatches:
+class ExampleBatches(abc.ABC):
     """One labelled split as a sequence of this host's batches; each is made when it is asked for.
 
     Training goes on epoch after epoch, each a new permutation. Evaluation has the order of the split
@@ -125,9 +126,9 @@ class ExampleBatches:
         batch["example_weights"][: len(numbers)] = 1
         return batch
 
+    @abc.abstractmethod
     def _fill(self, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
         """Writes the examples of these numbers over rows that are all padding and zeros."""
-        raise NotImplementedError
 
 
 class LabelledBatches(ExampleBatches):

@@ -1,5 +1,6 @@
 """A labelled data set in memory: its splits, and how labels are read and splits are divided."""
 
+import abc
 import dataclasses
 import hashlib
 import json
@@ -18,7 +19,7 @@ from fnet_jax.data.tasks import Task
 _NAMES_SHOWN = 20
 
 
-class Split:
+class Split(abc.ABC):
     """What the splits of all kinds of tasks have in common: N examples, as columns of N values.
 
     A kind of split is a frozen dataclass; its fields that are lists or arrays are the columns.
@@ -28,9 +29,12 @@ class Split:
         ids: N; the benchmark's `index` or `id` where the source has it, else the number of the row, from 0.
         source: path, for messages and tables.
         official_rows: N of the whole official split; None where nobody says.
+        labels: N, what is to be predicted; None where the source does not say. A kind of split that has
+            something else to predict overrides `is_labelled`.
     """
 
     name: str
+    labels: Any
     ids: list[Any]
     source: str
     official_rows: int | None
@@ -47,19 +51,15 @@ class Split:
     @property
     def is_labelled(self) -> bool:
         """Whether the source says what is to be predicted."""
-        raise NotImplementedError
+        return self.labels is not None
 
+    @abc.abstractmethod
     def example(self, row: int) -> tuple[str, ...]:
         """The texts of one example; where two examples have the same, one gives the other away."""
-        raise NotImplementedError
 
     def key(self, row: int) -> str:
         """Examples with the same key are held out together."""
         return "\0".join(self.example(row))
-
-    def shown(self, row: int) -> dict[str, Any]:
-        """The texts of one example by name, for files of predictions."""
-        raise NotImplementedError
 
     def texts_to_learn(self) -> Iterator[str]:
         """All texts, to train a tokenizer on."""
@@ -108,17 +108,12 @@ class LabelledSplit(Split):
     source: str
     official_rows: int | None = None
 
-    @property
-    def is_labelled(self) -> bool:
-        """See `Split`."""
-        return self.labels is not None
-
     def example(self, row: int) -> tuple[str, str]:
         """Both texts; the second one is "" where there is none."""
         return self.texts[row], self.texts_b[row] if self.texts_b is not None else ""
 
     def shown(self, row: int) -> dict[str, Any]:
-        """See `Split`."""
+        """The texts of one example by name, for files of predictions."""
         text = {"text": self.texts[row]}
         return text if self.texts_b is None else {**text, "text_b": self.texts_b[row]}
 

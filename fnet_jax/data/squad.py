@@ -3,6 +3,7 @@
 Rajpurkar et al. 2016 (arXiv 1606.05250) and, with questions that have no answer, 2018 (arXiv 1806.03822).
 """
 
+import collections
 import dataclasses
 import json
 from typing import Any, NamedTuple
@@ -97,7 +98,7 @@ def _read(name: str, path: str) -> QuestionSplit:
     if not ids:
         raise UserError(f"{path} holds no questions")
     if len(set(ids)) < len(ids):
-        twice = next(question for number, question in enumerate(ids) if question in ids[:number])
+        ((twice, _),) = collections.Counter(ids).most_common(1)
         raise UserError(f"{path}: two questions have the id {twice!r}; give each its own")
     known = [found for found in answers if found is not None]
     if known and len(known) < len(answers):

@@ -12,6 +12,7 @@ from absl import flags
 
 from fnet_jax.core import cli
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.files import new_folder
 
 FORMATS = ["stablehlo", "onnx"]
 PLATFORMS = ("cpu", "cuda", "tpu")
@@ -41,7 +42,6 @@ def main(_: Sequence[str]) -> None:
 
     # Imported late: a wrong flag is answered at once.
     from fnet_jax.bridge import export
-    from fnet_jax.bridge.convert import new_folder
     from fnet_jax.bridge.read import read
 
     started = time.monotonic()

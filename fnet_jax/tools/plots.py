@@ -1,6 +1,5 @@
 """Pictures of sweeps."""
 
-import os
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
+from fnet_jax.core.files import whole_file
 from fnet_jax.core.sweep import Overrides, format_value
 from fnet_jax.tools.glue_table import Row
 from fnet_jax.tools.results import SEED, Results, short_names
@@ -84,8 +84,8 @@ def _draw_runs(
 
 def save(figure: Figure, path: str) -> None:
     """Writes a PNG whole or not at all, and frees the figure."""
-    figure.savefig(path + ".tmp", format="png", dpi=130)
-    os.replace(path + ".tmp", path)
+    with whole_file(path) as file:
+        figure.savefig(file, format="png", dpi=130)
     plt.close(figure)
 
 

@@ -20,12 +20,11 @@ from absl import flags
 
 from fnet_jax.core import cli, signals
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.pieces import MASK_ID, SPECIAL_PIECES
+from fnet_jax.core.pieces import MASK_TEXT
 
 FORMATS = {".txt": "lines", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}
 COMMANDS = ("fill-mask", "classify", "encode", "next-sentence", "tag", "choose", "answer")
 PAIRED = ("next-sentence", "answer")
-MASK_TEXT = SPECIAL_PIECES[MASK_ID]
 
 flags.DEFINE_string("model", None, "Workdir of a run, or a folder with a model: ours or Hugging Face's.")
 flags.DEFINE_integer("step", None, "Step of the run's checkpoint; the best one by default, or the newest.")

@@ -1,5 +1,6 @@
 """What the data sets of all labelled tasks have in common: files, tokenizer, splits."""
 
+import abc
 import os
 from collections.abc import Iterable
 from typing import Any
@@ -20,7 +21,7 @@ from fnet_jax.train.scores import Scores
 PREPARE_TIMEOUT_S = 24 * 3600.0  # process 0 still lives as long as its heart beats
 
 
-class LabelledDataset:
+class LabelledDataset(abc.ABC):
     """What all data sets of labelled tasks have in common; a subclass says how a kind of task does the rest.
 
     Attributes:
@@ -69,19 +70,19 @@ class LabelledDataset:
         }
         return self.make_batches(split, max_seq_length=self.config.model.max_seq_length, **options)
 
+    @abc.abstractmethod
     def make_batches(self, split: str, **options: Any) -> Batches:
         """The batches of a split; `options` are those of `features.ExampleBatches`, and L."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores:
         """The task's metrics over the examples that the outputs are for."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def write_predictions(
         self, split: str, outputs: dict[str, np.ndarray], workdir: str, step: int
     ) -> list[str]:
         """Leaves in the workdir what the model says of each example; returns lines that say where."""
-        raise NotImplementedError
 
     def remarks_on_length(self) -> list[str]:
         """What a person should know about examples that are longer than the model."""
