@@ -23,7 +23,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/python -m fnet_jax.tools.report --workdir=$(WORKDIR)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-beam: $(VENV)-beam/.stamp
 	$(VENV)-beam/bin/python -m pytest tests/data/test_beam.py
