@@ -1,6 +1,7 @@
 """Every head through the same loop: it overfits, on any mesh; files in, best checkpoint, files out."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -11,7 +12,7 @@ from fnet_jax.core import cli
 from fnet_jax.core.mesh import path_str
 from fnet_jax.core.workdir import saved_config
 from fnet_jax.data.tags import entities
-from fnet_jax.train import evaluate
+from fnet_jax.train import evaluate, watch
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.loop import train
 from fnet_jax.train.results import table
@@ -70,12 +71,33 @@ def trained(module, data, pretrained, workdir, **keys):
         "train__num_train_steps": 80,
         "train__eval_proportion": 0.25,
         "train__eval_batch_size": 16,
+        "train__max_to_keep": 9,
         **keys,
     }
     assert train(head_config(module, data, pretrained, **keys), workdir) == 0
     saved = saved_config(workdir)
     assert saved is not None and saved.model.max_seq_length == 32
     return evaluate.evaluate_checkpoint(saved, workdir, write_predictions=True)
+
+
+def assert_repeats_itself(workdir, folder):
+    """Without its last checkpoint it goes on bit by bit as before; what follows it finds the same scores."""
+    copied = str(folder / "copied")
+    shutil.copytree(workdir, copied)
+    shutil.rmtree(f"{copied}/checkpoints/80")
+    config = saved_config(copied)
+    assert config is not None and train(config, copied) == 0
+    before, again = scored(workdir), scored(copied)
+    assert again == before and ("train", 80) in again
+    seen = {values["step"]: values["score"] for values in watch.watch(config, copied)}
+    scores = {row["step"]: row["score"] for row in read_jsonl(copied) if row["split"] == "eval"}
+    assert seen == scores and len(seen) == 4
+
+
+def scored(workdir):
+    """Split and step -> loss."""
+    rows = read_jsonl(workdir)
+    return {(row["split"], row["step"]): row["loss"] for row in rows if row["split"] in ("train", "eval")}
 
 
 def test_tags(pretrained, tmp_path, capsys):
@@ -96,6 +118,7 @@ def test_tags(pretrained, tmp_path, capsys):
     assert values["accuracy"] == pytest.approx(np.mean(hits), abs=1e-6)
     shown = table(values)
     assert "F1" in shown and "recall" in shown
+    assert_repeats_itself(workdir, tmp_path)
 
 
 def test_choices(pretrained, tmp_path):
@@ -110,6 +133,7 @@ def test_choices(pretrained, tmp_path):
     assert (tmp_path / "w" / "confusion-choose-validation.png").stat().st_size > 1000
     rate = [row for row in read_jsonl(workdir) if row["split"] == "train"][-1]
     assert rate["tokens_per_second"] == pytest.approx(rate["examples_per_second"] * 4 * 32)
+    assert_repeats_itself(workdir, tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +145,7 @@ def answered(pretrained, tmp_path_factory):
     return folder, trained(answer, folder / "things.json", pretrained, str(folder / "w"), **keys)
 
 
-def test_answers(answered):
+def test_answers(answered, tmp_path):
     folder, values = answered
     assert values["f1"] == values["score"] > values["baseline_f1"] + 0.3
     gold = {}
@@ -136,6 +160,7 @@ def test_answers(answered):
     odds = json.loads((folder / "w" / "null-odds-answer-validation.json").read_text())
     assert odds.keys() == said.keys()
     assert all((odds[name] > 0) == (said[name] == "") for name in said)
+    assert_repeats_itself(str(folder / "w"), tmp_path)
 
 
 def test_the_threshold_decides_what_has_no_answer(answered):
