@@ -14,7 +14,8 @@ from absl import flags
 from fnet_jax.core import cli
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CHECKPOINT_DIR, saved_config
-from fnet_jax.train.results import EVAL_FILE, read_results
+from fnet_jax.tools.text import is_loss
+from fnet_jax.train.results import EVAL_FILE, ROWS, read_results
 from fnet_jax.train.writers import METRICS_FILE, TENSORBOARD_DIR, read_jsonl
 
 PLOT_FILE = "loss.png"
@@ -23,7 +24,7 @@ flags.DEFINE_string("workdir", None, "Folder of the run.")
 
 
 def draw(workdir: str) -> str:
-    """Draws losses and accuracies over the steps.
+    """Draws losses and scores over the steps, those of the baseline as dashed lines.
 
     Returns:
         The path of the PNG.
@@ -35,17 +36,20 @@ def draw(workdir: str) -> str:
     if not rows:
         raise UserError(f"--workdir={workdir} has no {METRICS_FILE}; train there first")
     results = read_results(workdir)
-    figure, (loss_axes, accuracy_axes) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-    for axes, kind, scale in ((loss_axes, "loss", 1.0), (accuracy_axes, "accuracy", 100.0)):
-        _curves(axes, rows, kind, scale)
-        _baseline(axes, results, kind, scale)
+    figure, (losses, scores) = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
+    for name, (label, _) in ROWS.items():
+        if label.startswith(" "):  # a detail of another
+            continue
+        axes, scale = (losses, 1.0) if is_loss(name) else (scores, 100.0)
+        _curves(axes, rows, name, label, scale, results[-1].get(f"baseline_{name}") if results else None)
+    for axes, label in ((losses, "loss"), (scores, "score (%)")):
         axes.set_xlabel("step")
+        axes.set_ylabel(label)
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
-    loss_axes.set_ylabel("loss (nats)")
-    loss_axes.set_ylim(bottom=0)
-    accuracy_axes.set_ylabel("accuracy (%)")
-    accuracy_axes.set_ylim(0, 100)
+        axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
+        if axes.lines:
+            axes.legend(fontsize=8)
+    scores.set_ylim(top=102)  # a line at 100 % can be seen
     figure.suptitle(_title(workdir))
     path = os.path.join(workdir, PLOT_FILE)
     figure.savefig(path, dpi=120)
@@ -53,26 +57,21 @@ def draw(workdir: str) -> str:
     return path
 
 
-def _curves(axes: Any, rows: list[dict[str, Any]], kind: str, scale: float) -> None:
-    """Masked LM and next sentence; training as a thin line, held-out as points on a line."""
-    for task, colour in (("masked_lm", "tab:blue"), ("next_sentence", "tab:orange")):
-        name = f"{task}_{kind}"
-        for split, style in (("train", {"alpha": 0.5}), ("eval", {"marker": "o", "markersize": 3})):
-            points = [
-                (row["step"], row[name])
-                for row in rows
-                if row["split"] == split and row.get(name) is not None
-            ]
-            if points:
-                steps, values = np.array(points).T
-                label = f"{task.replace('_', ' ')}, {'held-out' if split == 'eval' else 'training'}"
-                axes.plot(steps, values * scale, color=colour, label=label, **style)
-
-
-def _baseline(axes: Any, results: list[dict[str, Any]], kind: str, scale: float) -> None:
-    value = results[-1].get(f"baseline_masked_lm_{kind}") if results else None
-    if value is not None:
-        axes.axhline(value * scale, color="tab:gray", linestyle="--", label="masked LM, no-context baseline")
+def _curves(
+    axes: Any, rows: list[dict[str, Any]], name: str, label: str, scale: float, baseline: float | None
+) -> None:
+    """One metric: training as a thin line, evaluations as points on a line, both of one colour."""
+    colour = f"C{len({line.get_color() for line in axes.lines})}"
+    for split, style in (("train", {"alpha": 0.5}), ("eval", {"marker": "o", "markersize": 3})):
+        points = [
+            (row["step"], row[name]) for row in rows if row["split"] == split and row.get(name) is not None
+        ]
+        if points:
+            steps, values = np.array(points).T
+            shown = f"{label}, {'held out' if split == 'eval' else 'training'}"
+            axes.plot(steps, values * scale, color=colour, label=shown, **style)
+    if baseline is not None and np.isfinite(baseline):
+        axes.axhline(baseline * scale, color=colour, linestyle="--", label=f"{label}, baseline")
 
 
 def _title(workdir: str) -> str:
@@ -81,8 +80,8 @@ def _title(workdir: str) -> str:
         return ""
     model = config.model
     return (
-        f"{model.mixer}, {model.num_layers} layers, width {model.d_model}, length {model.max_seq_length}, "
-        f"batch {config.train.train_batch_size}"
+        f"{config.task}: {model.mixer}, {model.num_layers} layers, width {model.d_model}, "
+        f"length {model.max_seq_length}, batch {config.train.train_batch_size}"
     )
 
 

@@ -11,6 +11,7 @@ from fnet_jax.data.dataset import write_atomically
 from fnet_jax.tools import points
 from fnet_jax.tools.points import Point, Result
 from fnet_jax.tools.text import NONE, duration, is_loss, main_value, markdown, show_value
+from fnet_jax.train.results import F1_OF
 
 RESULTS_FILE = "results.json"
 TABLE_FILE = "table.md"
@@ -142,4 +143,4 @@ def _is_shown(name: str, result: Result) -> bool:
     """Leaves out what a table of points need not say; results.json says it."""
     if not isinstance(result.values[name], float):
         return False
-    return not (is_loss(name) or "baseline_" in name or name.startswith("mask_token_"))
+    return not (is_loss(name) or "baseline_" in name or name.startswith(("mask_token_", F1_OF)))

@@ -32,6 +32,7 @@ ROWS = {
     "cross_entropy": ("loss (nats)", "{:.3f}"),
     "squared_error": ("mean squared error", "{:.3f}"),
 }
+F1_OF = "f1:"  # before the type of entities whose F1 it is
 
 
 def table(values: dict[str, Any]) -> str:
@@ -49,7 +50,9 @@ def _block(values: dict[str, Any], prefix: str) -> str:
     split = values[prefix + "split"].replace("heldout", "held-out")
     rows = [f"{split} split, {examples}, step {values['step']}"]
     rows.append(f"{'':32s}{'model':>10s}{'baseline':>10s}")
-    for name, (label, form) in ROWS.items():
+    kinds = [name.removeprefix(prefix) for name in values if name.startswith(prefix + F1_OF)]
+    of_kinds = {name: (f"F1 of {name.removeprefix(F1_OF)}", "{:.1%}") for name in kinds}
+    for name, (label, form) in {**ROWS, **of_kinds}.items():
         if prefix + name in values:
             shown = [_shown(form, values.get(key)) for key in (prefix + name, f"{prefix}baseline_{name}")]
             rows.append(f"{label:32s}{shown[0]:>10s}{shown[1]:>10s}")

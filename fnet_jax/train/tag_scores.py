@@ -7,6 +7,7 @@ import numpy as np
 
 from fnet_jax.data.conll import TaggedSplit
 from fnet_jax.data.tags import entities, spells_entities
+from fnet_jax.train.results import F1_OF
 from fnet_jax.train.scores import Scores
 
 
@@ -28,8 +29,8 @@ def score_tags(
 
     Returns:
         Micro-averaged `precision`, `recall` and `f1` over entities where the tags spell any, as conlleval
-        (Tjong Kim Sang and De Meulder 2003, arXiv cs/0306050) and seqeval count; `accuracy` over words;
-        `score`: F1, or accuracy where tags spell no entities.
+        (Tjong Kim Sang and De Meulder 2003, arXiv cs/0306050) and seqeval count, and `f1:TYPE` over those of
+        one type; `accuracy` over words; `score`: F1, or accuracy where tags spell no entities.
     """
     labels = split.labels or []
     flaws = []
@@ -60,15 +61,27 @@ def _values(
 def entity_scores(labels: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> dict[str, float]:
     """`precision`, `recall` and `f1` over entities: right is one with the same words and the same type.
 
-    0 where nothing was predicted, or there is nothing to find.
+    `f1:TYPE` is that over the entities of one type. 0 where nothing was predicted, or there is nothing to
+    find.
     """
-    found = right = wanted = 0
+    wanted, found, right = (collections.Counter[str]() for _ in range(3))
     for sentence, answer in zip(labels, predicted, strict=True):
         gold, guessed = set(entities(sentence)), set(entities(answer))
-        found, wanted, right = found + len(guessed), wanted + len(gold), right + len(gold & guessed)
-    precision, recall = right / max(found, 1), right / max(wanted, 1)
-    f1 = 2 * precision * recall / (precision + recall) if right else 0.0
-    return {"precision": precision, "recall": recall, "f1": f1}
+        for counter, some in ((wanted, gold), (found, guessed), (right, gold & guessed)):
+            counter.update(entity.kind for entity in some)
+    precision = right.total() / max(found.total(), 1)
+    recall = right.total() / max(wanted.total(), 1)
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": _f1(right.total(), found.total(), wanted.total()),
+        **{f"{F1_OF}{kind}": _f1(right[kind], found[kind], wanted[kind]) for kind in sorted(wanted | found)},
+    }
+
+
+def _f1(right: int, found: int, wanted: int) -> float:
+    """The harmonic mean of precision and recall, from the counts."""
+    return 2 * right / max(found + wanted, 1)
 
 
 def _most_frequent(train: TaggedSplit, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:

@@ -93,6 +93,10 @@ def test_scores_are_those_of_seqeval(drawn):
         ("f1", seqeval.metrics.f1_score),
     ):
         assert scores[name] == pytest.approx(metric(labels, predicted, zero_division=0)), name
+    kinds = sorted({entity.kind for tags in (*labels, *predicted) for entity in entities(tags)})
+    by_kind = seqeval.metrics.f1_score(labels, predicted, average=None, zero_division=0) if kinds else []
+    assert [scores.pop(f"f1:{kind}") for kind in kinds] == pytest.approx(list(by_kind))
+    assert scores.keys() == {"precision", "recall", "f1"}
 
 
 def test_scores_counted_by_hand():
@@ -100,6 +104,7 @@ def test_scores_counted_by_hand():
     predicted = [["B-PER", "O", "O", "B-LOC"], ["B-PER", "B-LOC"]]
     # Found 4 (PER too short, LOC right, PER right, LOC wrong), wanted 3, right 2.
     assert entity_scores(labels, predicted) == {
-        "precision": 2 / 4, "recall": 2 / 3, "f1": pytest.approx(4 / 7)
+        "precision": 2 / 4, "recall": 2 / 3, "f1": pytest.approx(4 / 7),
+        "f1:LOC": pytest.approx(2 / 3), "f1:PER": pytest.approx(1 / 2),
     }  # fmt: skip
     assert entity_scores([["O"]], [["O"]]) == {"precision": 0.0, "recall": 0.0, "f1": 0.0}

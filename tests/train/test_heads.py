@@ -117,7 +117,7 @@ def test_tags(pretrained, tmp_path, capsys):
     hits = [row[1] == row[2] for sentence in rows for row in sentence]
     assert values["accuracy"] == pytest.approx(np.mean(hits), abs=1e-6)
     shown = table(values)
-    assert "F1" in shown and "recall" in shown
+    assert "F1 of ANIMAL" in shown and "F1 of TOOL" in shown and "recall" in shown
     assert_repeats_itself(workdir, tmp_path)
 
 
