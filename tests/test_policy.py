@@ -55,6 +55,16 @@ def test_files_are_short():
     assert not long
 
 
+@pytest.mark.parametrize("name", ["", "-beam", "-bridge", "-onnx"])
+def test_pinned_files_have_every_requirement(name):
+    """`make lock` was not forgotten after one was added."""
+    wanted, pinned = (
+        set(re.findall(r"^([a-z0-9-]+)[^#\n]*==", path.read_text().lower().replace("_", "-"), re.MULTILINE))
+        for path in (REPOSITORY / "requirements.in", REPOSITORY / f"requirements{name}.txt")
+    )
+    assert len(wanted) > 10 and not wanted - pinned
+
+
 def test_every_config_key_is_read():
     """A key that nothing reads is a promise not kept."""
     declared = ("core/schema.py", "core/checks.py")

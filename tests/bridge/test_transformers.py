@@ -229,12 +229,19 @@ def check_tokenizer(ours, path, texts, folder):
         theirs = transformers.AutoTokenizer.from_pretrained(folder)
         for text, ids in zip(texts, theirs(list(texts))["input_ids"], strict=True):
             assert ids == [CLS_ID, *ours.encode_masked(text, hf_spacing), SEP_ID], text
-    ids_a, ids_b = ours.encode(texts[0]), ours.encode(texts[1])
-    pair = theirs(texts[0], texts[1], padding="max_length", truncation="longest_first", return_tensors="np")
-    input_ids_L, type_ids_L = features(ids_a, ids_b, 64, "longest_first")
-    assert pair.keys() == {"input_ids", "token_type_ids"}
-    np.testing.assert_array_equal(pair["input_ids"][0], input_ids_L)
-    np.testing.assert_array_equal(pair["token_type_ids"][0], type_ids_L)
+    short, long = " ".join(texts[0].split()[:3]), " ".join(texts[:9])
+    ids_a, ids_b = ours.encode(short), ours.encode(long)
+    cut = {"padding": "max_length", "truncation": "longest_first", "max_length": 63}
+    for first, second in ((short, short), (short, long), (long, short), (long, long)):
+        pair = theirs(first, second, **cut, return_tensors="np")
+        input_ids_L, type_ids_L = features(ours.encode(first), ours.encode(second), 63, "longest_first")
+        assert pair.keys() == {"input_ids", "token_type_ids"}
+        np.testing.assert_array_equal(pair["input_ids"][0], input_ids_L)
+        np.testing.assert_array_equal(pair["token_type_ids"][0], type_ids_L)
+    # Of an odd number of places the longer half is the first text's here, the second one's there.
+    pair = theirs(long, long, truncation="longest_first", max_length=64)["token_type_ids"]
+    assert (pair.count(0), pair.count(1)) == (1 + 30 + 1, 31 + 1)
+    assert features(ids_b, ids_b, 64, "longest_first")[1].sum() == 30 + 1
     assert theirs.decode(ids_a) == ours.decode(ids_a)
     assert (theirs.pad_token_id, theirs.mask_token_id, theirs.model_max_length) == (PAD_ID, MASK_ID, 64)
 
