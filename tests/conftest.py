@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pydoc_data.topics import topics
 
+from tests import FAST_COMPILE
+
 # Before JAX is imported anywhere.
 os.environ["JAX_PLATFORMS"] = "cpu"
-os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {FAST_COMPILE}"
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nothing of the user's is read or written
 
@@ -77,7 +79,7 @@ def command(script: str, overrides: dict[str, object], *flags: str) -> list[str]
 def run(*args: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Runs a command in the repository, on one device, and returns what it printed."""
     args = (sys.executable, *args[1:]) if args[0] == "python" else args
-    environment = {**os.environ, "XLA_FLAGS": ""}
+    environment = {**os.environ, "XLA_FLAGS": FAST_COMPILE}
     return subprocess.run(
         args, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=timeout, check=False
     )

@@ -10,11 +10,12 @@ import pytest
 
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.writers import read_jsonl
+from tests import FAST_COMPILE
 from tests.conftest import REPOSITORY, command, run
 
 
 def start(args: list[str], start_new_session: bool = False) -> subprocess.Popen[str]:
-    environment = {**os.environ, "XLA_FLAGS": ""}
+    environment = {**os.environ, "XLA_FLAGS": FAST_COMPILE}
     return subprocess.Popen(
         args,
         cwd=REPOSITORY,

@@ -9,10 +9,10 @@ import sys
 import time
 from collections.abc import Iterator
 
+from tests import FAST_COMPILE
 from tests.conftest import REPOSITORY
 
 TIMEOUT_S = 300
-FAST_COMPILE = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def free_port() -> int:

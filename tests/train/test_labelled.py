@@ -23,6 +23,7 @@ from fnet_jax.train.resolve import resolve
 from fnet_jax.train.results import read_results, record, table
 from fnet_jax.train.run import set_up
 from fnet_jax.train.writers import read_jsonl
+from tests import FAST_COMPILE
 from tests.conftest import REPOSITORY, run, smoke_config
 from tests.made_up import write_table
 
@@ -226,7 +227,10 @@ def test_evaluation_is_the_same_on_any_number_of_devices(finished, tmp_path, dev
     config, workdir = finished
     shutil.copytree(workdir, tmp_path / "run")
     code = "import sys, runpy; sys.argv[0] = 'eval.py'; runpy.run_path('eval.py', run_name='__main__')"
-    environment = {**os.environ, "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    environment = {
+        **os.environ,
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {FAST_COMPILE}",
+    }
     with open(tmp_path / "run" / "config.json") as file:
         saved = json.load(file)
     saved["train"]["eval_batch_size"] = 24
