@@ -32,7 +32,9 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--step={flag.step} and --watch exclude each other; leave one out")
     distributed.start_by_flags(config, workdir)
 
-    from fnet_jax.train import evaluate, results, watch
+    from fnet_jax.train import compile_cache, evaluate, results, watch
+
+    compile_cache.enable()
 
     def show(values: dict[str, Any]) -> None:
         if not hosts.is_first():

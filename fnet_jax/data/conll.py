@@ -1,13 +1,14 @@
 """Task `tag`: a tag for every word, from files in columns as those of the CoNLL shared tasks."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import tags as tag_schemes
+from fnet_jax.data.columns import sentences
 from fnet_jax.data.dataset import write_atomically
 from fnet_jax.data.own_files import complete, paths_of
 from fnet_jax.data.splits import LabelledData, Split, class_ids
@@ -15,7 +16,6 @@ from fnet_jax.data.tables import read_text
 from fnet_jax.data.tasks import Task
 
 SUFFIXES = (".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt")
-_DOCUMENT = "-DOCSTART-"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,35 +112,25 @@ def _split(name: str, file: _File, labels: tuple[str, ...]) -> TaggedSplit:
 
 
 def _read(path: str, data: DataConfig) -> _File:
-    words: list[list[str]] = [[]]
-    tags: list[list[str]] = [[]]
-    lines: list[list[int]] = [[]]
+    words: list[list[str]] = []
+    tags: list[list[str]] = []
+    lines: list[list[int]] = []
     width = 0
-    for number, line in _lines(read_text(path).split("\n")):
-        columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
-        if not columns or columns == [""] or columns[0] == _DOCUMENT:
-            if words[-1]:
-                for column in (words, tags, lines):
-                    column.append([])
-            continue
-        if columns[0].startswith("#") and len(columns) != (width or 2):
-            continue
-        width = width or len(columns)
-        if len(columns) != width:
-            raise UserError(f"{path}:{number}: {len(columns)} columns, not {width} as the lines before")
-        words[-1].append(_column(columns, data.word_column, "data.word_column", path, number))
-        if width > 1:
-            tags[-1].append(_column(columns, data.tag_column, "data.tag_column", path, number))
-        lines[-1].append(number)
-    if not words[-1]:
-        words, tags, lines = words[:-1], tags[:-1], lines[:-1]
+    numbered = enumerate((line.rstrip("\r") for line in read_text(path).split("\n")), start=1)
+    for sentence in sentences(numbered):
+        for column in (words, tags, lines):
+            column.append([])
+        for number, columns in sentence:
+            width = width or len(columns)
+            if len(columns) != width:
+                raise UserError(f"{path}:{number}: {len(columns)} columns, not {width} as the lines before")
+            words[-1].append(_column(columns, data.word_column, "data.word_column", path, number))
+            if width > 1:
+                tags[-1].append(_column(columns, data.tag_column, "data.tag_column", path, number))
+            lines[-1].append(number)
     if not words:
         raise UserError(f"{path} holds no sentences")
     return _File(path, words, tags if width > 1 else None, lines)
-
-
-def _lines(lines: Iterable[str]) -> Iterable[tuple[int, str]]:
-    return enumerate((line.rstrip("\r") for line in lines), start=1)
 
 
 def _column(columns: list[str], index: int, key: str, path: str, number: int) -> str:
@@ -163,10 +153,13 @@ def write_conll(path: str, split: TaggedSplit, names: Sequence[str], predicted: 
         names: of the tags in the order of their ids.
         predicted: N arrays, a class id per word.
     """
-    lines = []
+    parts = []
     for number, words in enumerate(split.words):
-        columns = [words, *([split.labels[number]] if split.labels else []), predicted[number]]
-        for word, *ids in zip(*columns, strict=True):
-            lines.append("\t".join([word, *(names[label] for label in ids)]))
-        lines.append("")
-    write_atomically(path, ("\n".join(lines) + "\n").encode())
+        ids = [*([split.labels[number]] if split.labels else []), predicted[number]]
+        parts.append(in_columns([words, *([names[label] for label in labels] for labels in ids)]))
+    write_atomically(path, "".join(parts).encode())
+
+
+def in_columns(columns: Sequence[Sequence[str]]) -> str:
+    """A sentence: a line per word, tabs between the columns, an empty line at the end."""
+    return "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)) + "\n"

@@ -8,6 +8,7 @@ For data to train on, of which nothing may be missing, see `data/tables.py`.
 | csv | a row with quotes, which may hold line breaks | named by the first row |
 | jsonl | a line that is an object | its own names |
 | lines | a line of text | `text` |
+| conll | a sentence, a word with its columns a line | `words`, a list |
 """
 
 import collections
@@ -19,8 +20,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, Literal, NamedTuple, NoReturn
 
 from fnet_jax.core.errors import UserError
+from fnet_jax.data.columns import sentences
 
-Format = Literal["tsv", "csv", "jsonl", "lines"]
+Format = Literal["tsv", "csv", "jsonl", "lines", "conll"]
 
 MAX_BYTES = 16 << 20  # of a line, and of a field of CSV: an open quote would take all that follows
 EMPTY = "empty line"
@@ -58,7 +60,7 @@ def open_bytes(path: str) -> BinaryIO:
 
 
 def read_records(
-    file: BinaryIO, path: str, form: Format, header: Sequence[str] | None = None
+    file: BinaryIO, path: str, form: Format, header: Sequence[str] | None = None, word_column: int = 0
 ) -> Iterator[Record]:
     """The records of a file.
 
@@ -67,6 +69,7 @@ def read_records(
         path: for messages.
         form: of the file.
         header: names of all columns where the first line does not hold them; tsv and csv alone.
+        word_column: that of the words, from the end if negative; conll alone.
 
     Raises:
         UserError: if the file breaks off, or its first line is no header.
@@ -74,6 +77,9 @@ def read_records(
     lines = _lines(file, path)
     if form in ("tsv", "csv"):
         yield from _table(_csv(lines) if form == "csv" else _tsv(lines), path, header)
+        return
+    if form == "conll":
+        yield from _conll(lines, word_column)
         return
     for number, raw in lines:
         try:
@@ -200,6 +206,29 @@ def _csv(lines: Iterator[_Line]) -> Iterator[_Row]:
         if row is None:
             return
         yield used[0][0], row, "" if row else EMPTY, used[0][1]
+
+
+def _conll(lines: Iterator[_Line], word_column: int) -> Iterator[Record]:
+    """Sentences; one with a bad line is bad."""
+    width = 0
+    for rows in sentences((number, raw.decode(errors="surrogateescape")) for number, raw in lines):
+        try:
+            width = width or len(rows[0][1])
+            words = [_word(number, columns, width, word_column) for number, columns in rows]
+            yield Record(rows[0][0], {"words": words})
+        except _Fault as fault:
+            text = "\n".join("\t".join(columns) for _, columns in rows)
+            yield Record(rows[0][0], {}, str(fault), text.encode(errors="surrogateescape"))
+
+
+def _word(number: int, columns: list[str], width: int, word_column: int) -> str:
+    if len(columns) != width:
+        raise _Fault(f"line {number} has {len(columns)} columns, not {width} as the lines before")
+    if not -width <= word_column < width:
+        raise _Fault(f"line {number} has no column {word_column} (data.word_column of the model)")
+    word = columns[word_column]
+    _decode(word.encode(errors="surrogateescape"))
+    return word
 
 
 def _used(lines: Iterator[_Line], again: collections.deque[_Line], used: list[_Line]) -> Iterator[str]:

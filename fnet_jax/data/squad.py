@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.data.own_files import complete, paths_of
+from fnet_jax.data.records import Record
 from fnet_jax.data.splits import LabelledData, Split
 from fnet_jax.data.tables import read_text
 from fnet_jax.data.tasks import Task
@@ -75,6 +76,20 @@ def read_questions(task: Task, data: DataConfig) -> LabelledData[QuestionSplit]:
     if not splits["train"].is_labelled:
         raise UserError(f"{splits['train'].source} has no answers to train on")
     return complete(task, (), splits, data)
+
+
+def records(path: str) -> list[Record]:
+    """The questions of a file, with the fields `id`, `question` and `context`; "line" is their number.
+
+    Raises:
+        UserError: naming the question, if it is no such file.
+    """
+    split = _read("", path)
+    fields = zip(split.ids, split.questions, split.contexts, strict=True)
+    return [
+        Record(number, {"id": name, "question": question, "context": context})
+        for number, (name, question, context) in enumerate(fields, start=1)
+    ]
 
 
 def _read(name: str, path: str) -> QuestionSplit:

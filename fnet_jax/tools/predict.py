@@ -22,7 +22,10 @@ from fnet_jax.core import cli, signals
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.pieces import MASK_TEXT
 
-FORMATS = {".txt": "lines", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv"}
+FORMATS = {
+    ".txt": "lines", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv", ".json": "squad",
+    ".conll": "conll", ".bio": "conll", ".iob": "conll", ".iob2": "conll",
+}  # fmt: skip
 COMMANDS = ("fill-mask", "classify", "encode", "next-sentence", "tag", "choose", "answer")
 PAIRED = ("next-sentence", "answer")
 
@@ -31,10 +34,12 @@ flags.DEFINE_integer("step", None, "Step of the run's checkpoint; the best one b
 flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Of the computation; as in training by default.")
 flags.DEFINE_string("tokenizer", None, "SentencePiece model; by default the one that lies by the model.")
 flags.DEFINE_integer("batch_size", 32, "Texts worked off at a time.", lower_bound=1)
-flags.DEFINE_string("input", "", "File to read: .txt (one text a line), .jsonl, .csv or .tsv, also .gz.")
-flags.DEFINE_string("output", "", "File to write: .jsonl; encode also .npz. Without it, the screen.")
+flags.DEFINE_string("input", "", "File to read: .txt (one text a line), .jsonl, .csv, .tsv, also .gz.")
+flags.DEFINE_string(
+    "output", "", "File to write: .jsonl; encode also .npz, tag .conll, answer .json. Without it, the screen."
+)
 flags.DEFINE_enum(
-    "format", None, list(FORMATS.values()), "Of the input; by its suffix by default, lines for stdin."
+    "format", None, sorted(set(FORMATS.values())), "Of the input; by its suffix by default, lines for stdin."
 )
 flags.DEFINE_list("columns", None, "Names of all columns of a .csv or .tsv that does not begin with them.")
 flags.DEFINE_string("text", None, "Field with the text; by default the one that the model was trained on.")
@@ -54,6 +59,8 @@ flags.DEFINE_bool("hf_mask_spacing", False, "fill-mask: a new word begins behind
 flags.DEFINE_bool("per_position", False, "encode: a vector for each position, not for the text.")
 flags.DEFINE_bool("no_answer", False, "answer: a question may have none.")
 
+# Formats that only one command reads.
+ONLY_OF = {"conll": "tag", "squad": "answer"}
 # Flags that only some commands heed.
 ONLY = {
     "top_k": ("fill-mask",),
@@ -88,7 +95,10 @@ def main(argv: Sequence[str]) -> None:
     if flag.held_out:
         print(held_out.show(held_out.fill_held_out(model, flag.model, flag.held_out, flag.top_k)))
     elif flag.input or texts == ["-"]:
-        source = predict_files.Source(flag.input, _format(), flag.columns)
+        form = _format()
+        if form == "conll":
+            options = options._replace(text="words")
+        source = predict_files.Source(flag.input, form, flag.columns, model.config.data.word_column)
         predict_files.work_off(model, command, options, source, flag.output)
     elif name == "fill-mask":
         answers = zip(texts, model.fill_mask(texts, flag.top_k, flag.long, flag.hf_mask_spacing), strict=True)
@@ -138,8 +148,14 @@ def _check_files(name: str) -> None:
     form = _format()
     if flag.columns is not None and form not in ("csv", "tsv"):
         raise UserError(f"--columns is for csv and tsv; the format of the input is {form}")
+    if ONLY_OF.get(form, name) != name:
+        raise UserError(f"--format={form} is for {ONLY_OF[form]}; {name} does not read it")
+    if flag["text"].present and form in ONLY_OF:
+        raise UserError(f"--text has no effect on {form}, whose fields have their names")
+    if form == "squad" and not flag.input:
+        raise UserError("--format=squad needs --input=FILE; a file of JSON is read as a whole")
     if flag.output:
-        predict_files.check_output(flag.output, flag.input, name == "encode")
+        predict_files.check_output(flag.output, flag.input, name)
 
 
 def _format() -> Any:

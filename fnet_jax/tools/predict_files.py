@@ -1,4 +1,4 @@
-"""Works off a file in constant memory: answers as JSONL or vectors in an .npz file, bad lines aside."""
+"""Works off a file in constant memory: answers into another, bad lines aside."""
 
 import collections
 import contextlib
@@ -6,85 +6,24 @@ import dataclasses
 import gzip
 import json
 import os
-import shutil
 import sys
-import tempfile
 import time
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Protocol, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO, Literal, cast
 
-import numpy as np
 from tqdm import tqdm
 
 from fnet_jax.bridge.model import Model
 from fnet_jax.core import signals
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.files import remove, temporary_name, whole_file
+from fnet_jax.data import squad
 from fnet_jax.data.records import Format, Record, open_bytes, read_records
 from fnet_jax.tools.predict_commands import Command, Fields, Options
+from fnet_jax.tools.predict_writers import SUFFIXES, JsonWriter, Writer, to_json, writing
 
 REJECTED_SUFFIX = ".rejected.jsonl"
 _SAID = 3  # rejected lines that are named on the screen
-_DIGITS = 7  # of the numbers of a vector, in JSON
-
-
-class Writer(Protocol):
-    """Takes the answers in the order of their records."""
-
-    def write(self, record: Record, answer: Mapping[str, Any]) -> None:
-        """Takes one."""
-        ...
-
-    def finish(self) -> None:
-        """Writes what is still to be written."""
-        ...
-
-
-class JsonWriter:
-    """One line per record: its number, its own fields, and those of the answer, which have the last word."""
-
-    def __init__(self, file: BinaryIO):
-        self._file = file
-
-    def write(self, record: Record, answer: Mapping[str, Any]) -> None:
-        """See `Writer`."""
-        row = to_json({"line": record.line, **record.fields, **answer})
-        # Half a surrogate pair, which JSON can hold and UTF-8 cannot, becomes an escape of JSON again.
-        self._file.write(row.encode(errors="backslashreplace") + b"\n")
-
-    def finish(self) -> None:
-        """See `Writer`."""
-
-
-class VectorWriter:
-    """Arrays `lines` i64[N], the numbers of the lines, and `vectors` f32[N, D] or [N, L, D]."""
-
-    def __init__(self, file: BinaryIO, lines: BinaryIO, vectors: BinaryIO):
-        """Takes the file to write to, and two to keep the values until their number is known."""
-        self._file, self._lines, self._vectors = file, lines, vectors
-        self._count = 0
-        self._shape: tuple[int, ...] = (0,)
-
-    def write(self, record: Record, answer: Mapping[str, Any]) -> None:
-        """See `Writer`."""
-        vector = np.asarray(answer["vector"], "<f4")
-        self._lines.write(np.int64(record.line).astype("<i8").tobytes())
-        self._vectors.write(vector.tobytes())
-        self._count, self._shape = self._count + 1, vector.shape
-
-    def finish(self) -> None:
-        """The arrays get their header now that their size is known."""
-        with zipfile.ZipFile(self._file, "w") as archive:
-            for name, dtype, shape, values in (
-                ("lines", "<i8", (self._count,), self._lines),
-                ("vectors", "<f4", (self._count, *self._shape), self._vectors),
-            ):
-                values.seek(0)
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
-                    header = {"descr": dtype, "fortran_order": False, "shape": shape}
-                    np.lib.format.write_array_header_2_0(entry, header)
-                    shutil.copyfileobj(values, entry, 1 << 20)
 
 
 class Rejects:
@@ -121,28 +60,22 @@ def outputs(path: str) -> Iterator[tuple[Writer, Rejects]]:
     rejected = path + REJECTED_SUFFIX
     with contextlib.ExitStack() as stack:
         file, rejected_file = (stack.enter_context(whole_file(name)) for name in (path, rejected))
-        writer: Writer = JsonWriter(file)
-        if path.endswith(".npz"):
-            folder = os.path.dirname(os.path.abspath(path))
-            lines = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-            vectors = stack.enter_context(tempfile.TemporaryFile(dir=folder))
-            writer = VectorWriter(file, cast(BinaryIO, lines), cast(BinaryIO, vectors))
         rejects = Rejects(rejected_file)
-        yield writer, rejects
-        writer.finish()
+        with writing(path, file) as writer:
+            yield writer, rejects
     if not rejects.count:
         remove(rejected)
 
 
-def check_output(path: str, source: str, is_vector: bool) -> None:
+def check_output(path: str, source: str, command: str) -> None:
     """Refuses an OUTPUT that cannot be written, or would overwrite what is read.
 
     Raises:
         UserError: naming it, and what would be valid.
     """
-    valid = (".jsonl", ".npz") if is_vector else (".jsonl",)
+    valid = (".jsonl", *SUFFIXES.get(command, ()))
     if not path.endswith(valid):
-        raise UserError(f"--output={path} must end in {' or '.join(valid)}")
+        raise UserError(f"--output={path} of {command} must end in {' or '.join(valid)}")
     folder = os.path.dirname(os.path.abspath(path))
     if not os.path.isdir(folder) or not os.access(folder, os.W_OK):
         raise UserError(f"--output={path} cannot be written: {folder} is no folder that can be written to")
@@ -153,38 +86,30 @@ def check_output(path: str, source: str, is_vector: bool) -> None:
             raise UserError(f"--output={path} would overwrite --input={source}; name another file")
 
 
-def to_json(row: Mapping[str, Any]) -> str:
-    """One line. Vectors are lists of numbers with as many digits as float32 has."""
-    return json.dumps(
-        {name: _plain(value) if isinstance(value, np.ndarray) else value for name, value in row.items()},
-        ensure_ascii=False,
-    )
-
-
-def _plain(vector: np.ndarray) -> list[Any]:
-    if vector.ndim > 1:
-        return [_plain(part) for part in vector]
-    return [float(f"{value:.{_DIGITS}g}") for value in vector]
-
-
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Where records come from.
 
     Attributes:
         path: of the file; "" for stdin.
-        form: its format.
+        form: its format; squad is a whole file of JSON.
         columns: names of its columns, where it does not begin with them.
+        word_column: of conll, that of the words.
     """
 
     path: str
-    form: Format
+    form: Format | Literal["squad"]
     columns: Sequence[str] | None = None
+    word_column: int = 0
 
     @contextlib.contextmanager
     def records(self) -> Iterator[Iterator[Record]]:
         """The records; a bar on a terminal shows how much of the file has been read."""
-        name = self.path or "stdin"
+        if self.form == "squad":
+            questions = squad.records(self.path)
+            yield iter(tqdm(questions, unit="question", disable=None, leave=False))
+            return
+        name, form = self.path or "stdin", self.form
         with contextlib.ExitStack() as stack:
             raw = stack.enter_context(open_bytes(self.path)) if self.path else sys.stdin.buffer
             is_packed = self.path.endswith(".gz")
@@ -193,7 +118,7 @@ class Source:
             bar = stack.enter_context(tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False))
 
             def shown() -> Iterator[Record]:
-                for record in read_records(file, name, self.form, self.columns):
+                for record in read_records(file, name, form, self.columns, self.word_column):
                     yield record
                     bar.update((raw.tell() if self.path else bar.n) - bar.n)
 

@@ -111,6 +111,43 @@ def test_each_command_reads_its_fields_and_writes_its_own(tmp_path):
     assert reasons == ["field 'b' is null, not text or a number", "no field 'a'; it has 'b'"]
 
 
+def test_sentences_in_columns_are_tagged_into_columns(tmp_path):
+    path, output = tmp_path / "x.conll", tmp_path / "o.conll"
+    path.write_bytes(
+        b"# a comment about it\n-DOCSTART- O\n\na O\ndog B-X\n\n\nan O\nodd\n\nb\xff O\n\na\tO\nsaw\tO"
+    )
+    predict("tag", "tokens", path, output, "conll", text="words")
+    first, second = (
+        [tag.tag for tag in model("tokens").tag(words)] for words in (["a", "dog"], ["a", "saw"])
+    )
+    wanted = [["a", first[0]], ["dog", first[1]], [""], ["a", second[0]], ["saw", second[1]], [""], [""]]
+    assert [line.split("\t") for line in output.read_text().split("\n")] == wanted
+    bad, worse = rows(str(output) + REJECTED_SUFFIX)
+    assert [bad["line"], bad["reason"]] == [8, "line 9 has 1 columns, not 2 as the lines before"]
+    assert bad["content"] == "an\tO\nodd"
+    assert worse["line"] == 11 and worse["reason"].startswith("bytes b'\\xff' are not UTF-8")
+    predict("tag", "tokens", path, tmp_path / "o.jsonl", "conll", text="words")
+    assert rows(tmp_path / "o.jsonl")[0] == {"line": 4, "words": ["a", "dog"], "tags": first}
+
+
+def test_questions_of_squad_are_answered_as_its_scripts_read_it(tmp_path, capfd):
+    path, output = tmp_path / "x.json", tmp_path / "o.json"
+    contexts = {"I have a dog": ["a what?", "who?"], "a saw": ["what?"]}
+    paragraphs = [
+        {"context": context, "qas": [{"id": f"{question} é", "question": question} for question in questions]}
+        for context, questions in contexts.items()
+    ]
+    path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    predict("answer", "span", path, output, "squad")
+    pairs = [(question, context) for context, questions in contexts.items() for question in questions]
+    wanted = {f"{question} é": model("span").answer(question, context).text for question, context in pairs}
+    assert json.loads(output.read_text(encoding="utf-8")) == wanted
+    path.write_text('{"data": [{"paragraphs": [{"qas": []}]}]}')
+    with pytest.raises(UserError, match="a paragraph has no text 'context'"):
+        predict("answer", "span", path, output, "squad")
+    assert json.loads(output.read_text(encoding="utf-8")) == wanted, "an output of before is kept"
+
+
 def test_fields_have_the_names_of_training():
     config = model("sequence").config
     assert COMMANDS["classify"].trained_on(config)[:2] == ("text", "")
@@ -212,17 +249,19 @@ def test_outputs_that_cannot_be(tmp_path):
     source = write_jsonl(tmp_path / "x.jsonl", [])
     os.symlink(source, tmp_path / "same.jsonl")
     (tmp_path / "folder.jsonl").mkdir()
-    for output, is_vector, says in (
-        ("o.csv", False, r"must end in \.jsonl$"),
-        ("o.npz", False, r"must end in \.jsonl$"),
-        ("o.csv", True, r"must end in \.jsonl or \.npz"),
-        ("gone/o.jsonl", False, "gone is no folder"),
-        ("folder.jsonl", False, "is a folder"),
-        ("same.jsonl", False, "would overwrite --input"),
+    for output, command, says in (
+        ("o.csv", "classify", r"must end in \.jsonl$"),
+        ("o.npz", "classify", r"must end in \.jsonl$"),
+        ("o.csv", "encode", r"must end in \.jsonl or \.npz"),
+        ("o.conll", "answer", r"must end in \.jsonl or \.json$"),
+        ("gone/o.jsonl", "classify", "gone is no folder"),
+        ("folder.jsonl", "classify", "is a folder"),
+        ("same.jsonl", "classify", "would overwrite --input"),
     ):
         with pytest.raises(UserError, match=says):
-            check_output(str(tmp_path / output), source, is_vector)
-    check_output(str(tmp_path / "o.npz"), source, True)
+            check_output(str(tmp_path / output), source, command)
+    for output, command in (("o.npz", "encode"), ("o.conll", "tag"), ("o.json", "answer")):
+        check_output(str(tmp_path / output), source, command)
 
 
 CASES = [
@@ -233,6 +272,9 @@ CASES = [
     (["fill-mask", "--model=M"], "or --held_out=N; give one of these"),
     (["classify", "--model=M", "a", "--input=x.csv"], "give one of these"),
     (["classify", "--model=M", "--input=gone.csv"], "--input=gone.csv is no file"),
+    (["tag", "--model=M", "-", "--format=squad"], "--format=squad is for answer; tag does not read it"),
+    (["answer", "--model=M", "-", "--format=squad"], "--format=squad needs --input=FILE"),
+    (["tag", "--model=M", "-", "--format=conll", "--text=a"], "--text has no effect on conll"),
     (["classify", "--model=M", "--input=README.md"], "README.md has none of the suffixes .txt, .jsonl, .csv"),
     (["classify", "--model=M", "--top_k=3", "a"], "--top_k has no effect on classify; it is for fill-mask"),
     (["tag", "--model=M", "--long=stride", "a"], "--long has no effect on tag"),
@@ -243,7 +285,7 @@ CASES = [
     ),
     (["classify", "--model=M", "--pairs", "-"], "--pairs is for texts on the command line"),
     (["fill-mask", "--model=M", "a"], "text 'a' has no [MASK]"),
-    (["classify", "--model=M", "--output=o.txt", "-"], "--output=o.txt must end in .jsonl"),
+    (["classify", "--model=M", "--output=o.txt", "-"], "--output=o.txt of classify must end in .jsonl"),
 ]
 RUN_CASES = """
 import json, sys
