@@ -96,3 +96,15 @@ def group(*args, **kwargs) -> Iterator[Group]:
         yield processes
     finally:
         processes.kill()
+
+
+def train_and_evaluate(folder, config, keys) -> tuple[str, list[str]]:
+    """Both by two processes: the workdir, and what each has printed of the evaluation."""
+    workdir = f"{folder}/run"
+    flags = [f"--config.{key}={value}" for key, value in keys.items()]
+    train = ["train.py", f"--config={config}", *flags, f"--workdir={workdir}"]
+    with group(folder, train, 2, devices=2) as two:
+        assert two.codes() == [0, 0], two.all_text()
+    with group(folder, ["eval.py", f"--workdir={workdir}"], 2) as two:
+        assert two.codes() == [0, 0], two.all_text()
+        return workdir, two.texts()

@@ -8,7 +8,7 @@ import pytest
 from fnet_jax.train import evaluate, example_ids
 from fnet_jax.train.results import read_results
 from fnet_jax.train.writers import read_jsonl
-from tests.distributed.processes import group
+from tests.distributed.processes import train_and_evaluate
 from tests.made_up import write_table
 from tests.train.test_labelled import labelled_config
 
@@ -23,14 +23,8 @@ def story(tmp_path_factory):
     """Trained and evaluated by two processes; 19 examples are a batch of 16 and a tail of 3."""
     folder = tmp_path_factory.mktemp("finetune")
     write_table(folder / "things.csv")
-    workdir = str(folder / "run")
-    keys = [f"--config.{key}={value}" for key, value in KEYS.items()]
-    config = f"--config=configs/classify.py:smoke,data={folder}/things.csv"
-    with group(folder, ["train.py", config, *keys, f"--workdir={workdir}"], 2, devices=2) as two:
-        assert two.codes() == [0, 0], two.all_text()
-    with group(folder, ["eval.py", f"--workdir={workdir}"], 2) as two:
-        assert two.codes() == [0, 0], two.all_text()
-        texts = two.texts()
+    config = f"configs/classify.py:smoke,data={folder}/things.csv"
+    workdir, texts = train_and_evaluate(folder, config, KEYS)
     return folder, workdir, texts
 
 

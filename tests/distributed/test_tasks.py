@@ -7,7 +7,7 @@ import pytest
 from fnet_jax.core.workdir import saved_config
 from fnet_jax.train import evaluate
 from fnet_jax.train.results import read_results
-from tests.distributed.processes import group
+from tests.distributed.processes import train_and_evaluate
 from tests.made_up import write_choices, write_questions, write_tags
 
 KEYS = {
@@ -23,17 +23,11 @@ KEYS = {
         ("choose", "things.csv", write_choices, ("accuracy",)),
         ("answer", "things.json", write_questions, ("f1", "exact_match")),
     ],
-    ids=lambda value: value if isinstance(value, str) else "",
+    ids=["tag", "choose", "answer"],
 )
 def test_two_find_what_one_finds(task, name, write, scores, tmp_path):
     write(tmp_path / name, 400)
-    workdir = str(tmp_path / "run")
-    keys = [f"--config.{key}={value}" for key, value in KEYS.items()]
-    config = f"--config=configs/{task}.py:smoke,data={tmp_path / name}"
-    with group(tmp_path, ["train.py", config, *keys, f"--workdir={workdir}"], 2, devices=2) as two:
-        assert two.codes() == [0, 0], two.all_text()
-    with group(tmp_path, ["eval.py", f"--workdir={workdir}"], 2) as two:
-        assert two.codes() == [0, 0], two.all_text()
+    workdir, _ = train_and_evaluate(tmp_path, f"configs/{task}.py:smoke,data={tmp_path / name}", KEYS)
     (together,), written = read_results(workdir), predictions(workdir)
     saved = saved_config(workdir)
     assert saved is not None
