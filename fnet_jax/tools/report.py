@@ -20,8 +20,6 @@ from fnet_jax.train.writers import METRICS_FILE, TENSORBOARD_DIR, read_jsonl
 
 PLOT_FILE = "loss.png"
 
-flags.DEFINE_string("workdir", None, "Folder of the run.")
-
 
 def draw(workdir: str) -> str:
     """Draws losses and scores over the steps, those of the baseline as dashed lines.
@@ -111,4 +109,5 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
+    flags.DEFINE_string("workdir", None, "Folder of the run.")
     cli.run(main)
