@@ -18,7 +18,7 @@ from fnet_jax.data.dataset import write_atomically
 from fnet_jax.tools.bench_timing import Row, Setting, quartiles, show_setting, speedup
 from fnet_jax.tools.text import NONE, markdown
 
-PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "transformers")
+PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "transformers", "onnxruntime")
 
 
 @dataclasses.dataclass(frozen=True)
