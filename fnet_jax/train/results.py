@@ -51,7 +51,7 @@ def _block(values: dict[str, Any], prefix: str) -> str:
     rows = [f"{split} split, {examples}, step {values['step']}"]
     rows.append(f"{'':32s}{'model':>10s}{'baseline':>10s}")
     kinds = [name.removeprefix(prefix) for name in values if name.startswith(prefix + F1_OF)]
-    of_kinds = {name: (f"F1 of {name.removeprefix(F1_OF)}", "{:.1%}") for name in kinds}
+    of_kinds = {name: (f"F1 of {name.removeprefix(F1_OF)}", "{:.1%}") for name in kinds if len(kinds) > 1}
     for name, (label, form) in {**ROWS, **of_kinds}.items():
         if prefix + name in values:
             shown = [_shown(form, values.get(key)) for key in (prefix + name, f"{prefix}baseline_{name}")]
