@@ -26,7 +26,7 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 test-beam: $(VENV)-beam/.stamp
-	$(VENV)-beam/bin/python -m pytest tests/data/test_beam.py
+	$(VENV)-beam/bin/python -m pytest tests/data/corpus/test_beam.py
 
 test-bridge: $(VENV)-bridge/.stamp
 	$(VENV)-bridge/bin/python -m pytest tests/bridge

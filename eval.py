@@ -9,8 +9,8 @@ from typing import Any
 
 from absl import flags
 
-from fnet_jax.core import cli, distributed, hosts
 from fnet_jax.core.errors import UserError
+from fnet_jax.runtime import cli, distributed, hosts
 
 cli.define_run_flags()
 distributed.define_flags()
@@ -32,7 +32,8 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--step={flag.step} and --watch exclude each other; leave one out")
     distributed.start_by_flags(config, workdir)
 
-    from fnet_jax.train import compile_cache, evaluate, results, watch
+    from fnet_jax.train import compile_cache, evaluate, watch
+    from fnet_jax.train import result_table as results
 
     compile_cache.enable()
 

@@ -6,14 +6,14 @@ STARTED = time.perf_counter()  # before the imports, which take their time
 
 from collections.abc import Sequence  # noqa: E402
 
-from fnet_jax.core import cli, distributed, signals  # noqa: E402
+from fnet_jax.runtime import cli, distributed, signals  # noqa: E402
 
 cli.define_run_flags()
 distributed.define_flags()
 
 
 def main(argv: Sequence[str]) -> int:
-    """Trains until done; the exit code says how it ended (see `fnet_jax/core/cli.py`)."""
+    """Trains until done; the exit code says how it ended (see `fnet_jax/runtime/cli.py`)."""
     del argv
     signals.answer()
     config, workdir = cli.config(), cli.workdir()

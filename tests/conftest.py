@@ -18,9 +18,9 @@ os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nothing of the user's is
 import jax
 import pytest
 
-from configs import pretrain
+from fnet_jax.configs import pretrain
 from fnet_jax.core import config as config_lib
-from fnet_jax.data import prepare
+from fnet_jax.data.corpus import prepare
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -4,7 +4,7 @@ import signal
 import sys
 
 import train
-from fnet_jax.core import cli
+from fnet_jax.runtime import cli
 from fnet_jax.train.run import Run
 
 whole = Run.device_batches

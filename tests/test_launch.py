@@ -10,7 +10,7 @@ import time
 import pytest
 import yaml
 
-from fnet_jax.core.cli import EXIT_DIVERGED, EXIT_USER_ERROR
+from fnet_jax.runtime.cli import EXIT_DIVERGED, EXIT_USER_ERROR
 from tests.conftest import REPOSITORY, run
 
 LAUNCH = REPOSITORY / "launch"

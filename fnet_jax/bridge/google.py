@@ -18,7 +18,7 @@ from fnet_jax.bridge import google_model, msgpack_file
 from fnet_jax.bridge.google_model import Tensors
 from fnet_jax.bridge.loaded import Loaded, flat, nested, run_config
 from fnet_jax.bridge.msgpack_file import Stored, Tree
-from fnet_jax.bridge.tables import gather, scatter
+from fnet_jax.bridge.name_tables import gather, scatter
 from fnet_jax.core.config import Mixer
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import whole_file

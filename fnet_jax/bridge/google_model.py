@@ -12,7 +12,7 @@ import numpy as np
 
 from fnet_jax.bridge.inputs import abstract_variables
 from fnet_jax.bridge.msgpack_file import Stored
-from fnet_jax.bridge.tables import Row
+from fnet_jax.bridge.name_tables import Row
 from fnet_jax.core.config import Layout, Mixer, ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
@@ -85,7 +85,7 @@ def describe(path: str, tensors: Tensors, mixer: Mixer | None) -> tuple[Head, Mo
     Raises:
         UserError: if the tensors do not tell it.
     """
-    from configs import base
+    from fnet_jax.configs import base
 
     values = base.get_config().model.to_dict() | _sizes(path, tensors)
     attention = _layers(tensors, "self_attention") | _layers(tensors, "attention")

@@ -9,7 +9,7 @@ import numpy as np
 
 from fnet_jax.bridge import huggingface_tokenizer, names
 from fnet_jax.bridge.loaded import Loaded, flat, nested, run_config
-from fnet_jax.bridge.tables import gather, scatter
+from fnet_jax.bridge.name_tables import gather, scatter
 from fnet_jax.bridge.tensor_files import (
     SAFETENSORS,
     FileTensor,
@@ -19,8 +19,8 @@ from fnet_jax.bridge.tensor_files import (
 )
 from fnet_jax.core.config import Config, ModelConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.pieces import BOS_ID, EOS_ID, PAD_ID
 from fnet_jax.core.schema import Head
+from fnet_jax.core.special_tokens import BOS_ID, EOS_ID, PAD_ID
 from fnet_jax.core.workdir import CONFIG_FILE, read_json
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.layers import INIT_STDDEV
@@ -158,7 +158,7 @@ def _config(path: str, values: Mapping[str, Any], head: Head, num_tensors: int) 
     Raises:
         UserError: naming every value that we cannot compute with.
     """
-    from configs import base
+    from fnet_jax.configs import base
 
     sizes = {ours: values.get(theirs, default) for theirs, (ours, default) in _SIZES.items()}
     limits = dict.fromkeys(sizes, _MAX_SIZE) | {"num_layers": num_tensors}

@@ -13,7 +13,15 @@ from typing import Any
 from sentencepiece import sentencepiece_model_pb2
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.pieces import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID, SPECIAL_PIECES, UNK_ID
+from fnet_jax.core.special_tokens import (
+    CLS_ID,
+    MASK_ID,
+    NUM_SPECIAL_IDS,
+    PAD_ID,
+    SEP_ID,
+    SPECIAL_PIECES,
+    UNK_ID,
+)
 from fnet_jax.core.workdir import TOKENIZER_FILE
 
 SENTENCEPIECE = "spiece.model"

@@ -56,7 +56,7 @@ def run_config(
     Raises:
         UserError: if the model cannot work.
     """
-    from configs import base
+    from fnet_jax.configs import base
 
     c = base.get_config()
     c.task = "regress" if regression else _TASKS[head]

@@ -5,7 +5,7 @@ import re
 import jax
 
 from fnet_jax.bridge.inputs import abstract_variables
-from fnet_jax.bridge.tables import Row
+from fnet_jax.bridge.name_tables import Row
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.mesh import path_str
 from fnet_jax.core.schema import Head

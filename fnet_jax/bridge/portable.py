@@ -8,7 +8,7 @@ import jax
 
 from fnet_jax.bridge.inputs import abstract_variables
 from fnet_jax.bridge.loaded import Loaded, bare_head, flat, nested
-from fnet_jax.bridge.tables import Row, gather, scatter
+from fnet_jax.bridge.name_tables import Row, gather, scatter
 from fnet_jax.bridge.tensor_files import SAFETENSORS, open_tensors, require_floats, save_tensors
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.errors import UserError

@@ -1,11 +1,11 @@
-"""The two exceptions that end a program with one sentence; `core/cli.py` gives them their exit codes."""
+"""The two exceptions that end a program with one sentence; `runtime/cli.py` gives them their exit codes."""
 
 
 class UserError(ValueError):
     """Bad input from the user: a config key, a file, a flag.
 
     The message is one sentence that names the key or file, the value found and what would be valid.
-    Entry points print it without a traceback and exit with code 2 (see `core/cli.py`).
+    Entry points print it without a traceback and exit with code 2 (see `runtime/cli.py`).
     """
 
 

@@ -48,7 +48,7 @@ def saved_config(directory: str) -> Config | None:
     path = os.path.join(directory, CONFIG_FILE)
     if not os.path.exists(path):
         return None
-    from configs import base
+    from fnet_jax.configs import base
 
     return config_lib.from_dict(_filled_up(read_json(path), base.get_config().to_dict()))
 

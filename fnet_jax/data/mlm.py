@@ -8,7 +8,7 @@ gives A and B, half the time swapped (label 1). The pair with a second part from
 import numpy as np
 
 from fnet_jax.core.config import DataConfig
-from fnet_jax.core.pieces import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
+from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
 from fnet_jax.data.segments import NUM_ADDED, Segment
 
 Rows = dict[str, np.ndarray]  # one example's row of every field of a batch, to be written into

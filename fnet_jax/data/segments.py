@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fnet_jax.core.pieces import NUM_SPECIAL_IDS, UNK_ID
+from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS, UNK_ID
 from fnet_jax.data.text import paragraphs, sentences
 from fnet_jax.data.tokenizer import Tokenizer
 

@@ -15,7 +15,7 @@ import numpy as np
 import sentencepiece
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.pieces import MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SPECIAL_PIECES
+from fnet_jax.core.special_tokens import MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SPECIAL_PIECES
 from fnet_jax.data.text import paragraphs
 
 _TRAINING_BYTES = 64 << 20  # text is taken from all over the corpus up to this much

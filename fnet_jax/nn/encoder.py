@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.mesh import constrain, gathered
-from fnet_jax.core.pieces import PAD_ID
+from fnet_jax.core.special_tokens import PAD_ID
 from fnet_jax.nn import transforms
 from fnet_jax.nn.layers import LayerNorm, dense, lean, normal_init
 from fnet_jax.nn.mixers import MIXERS

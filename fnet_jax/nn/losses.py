@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from fnet_jax.core.batch import Batch
-from fnet_jax.core.pieces import MASK_ID
+from fnet_jax.core.special_tokens import MASK_ID
 from fnet_jax.nn.heads import PretrainLogits, SpanLogits
 
 # f32 scalars: sum of a quantity, sum of its weights.

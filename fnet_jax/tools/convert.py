@@ -14,9 +14,9 @@ from typing import Any, get_args
 
 from absl import flags
 
-from fnet_jax.core import cli
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import Head, Mixer
+from fnet_jax.runtime import cli
 
 SOURCES = ("huggingface", "google", "fnet_jax")
 TARGETS = ("workdir", "huggingface", "fnet_jax", "google")

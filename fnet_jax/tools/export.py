@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from fnet_jax.core import cli
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import new_folder
+from fnet_jax.runtime import cli
 
 FORMATS = ["stablehlo", "onnx"]
 PLATFORMS = ("cpu", "cuda", "tpu")

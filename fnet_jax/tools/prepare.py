@@ -16,11 +16,11 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from fnet_jax.core import cli
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.data import prepare
+from fnet_jax.data.corpus import prepare
 from fnet_jax.data.dataset import DatasetInfo
+from fnet_jax.runtime import cli
 
 
 def summary(info: DatasetInfo, directory: str) -> str:
@@ -64,7 +64,7 @@ def _check_flags(options: Sequence[str]) -> None:
 
 def _with_beam(config: Config, directory: str, options: Sequence[str]) -> DatasetInfo:
     try:
-        from fnet_jax.data import beam
+        from fnet_jax.data.corpus import beam
     except ImportError as error:
         raise UserError(
             f"--runner={flags.FLAGS.runner} needs Apache Beam ({error}); in an environment of its own, "

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 
 from absl import flags
 
-from fnet_jax.core import cli
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.sources import open_source
+from fnet_jax.data.corpus.sources import open_source
 from fnet_jax.data.tokenizer import train_tokenizer, training_lines
+from fnet_jax.runtime import cli
 
 _CORPUS = flags.DEFINE_string(
     "corpus", "pydocs", "As data.corpus: pydocs, a file, folder or glob, tfds:NAME."

@@ -9,7 +9,7 @@ import numpy as np
 
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import DataConfig
-from fnet_jax.core.pieces import MASK_ID
+from fnet_jax.core.special_tokens import MASK_ID
 from fnet_jax.data.dataset import TOKEN_COUNTS_FILE
 from fnet_jax.train.metrics import HostSums, compute, merge
 

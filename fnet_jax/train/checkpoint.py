@@ -17,10 +17,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from fnet_jax.core import hosts
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.mesh import path_str
 from fnet_jax.core.workdir import CHECKPOINT_DIR
+from fnet_jax.runtime import hosts
 from fnet_jax.train import checksums
 from fnet_jax.train.metrics import Variables
 from fnet_jax.train.state import TrainState

@@ -9,23 +9,24 @@ from typing import Protocol
 
 import numpy as np
 
-from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.schema import Head
 from fnet_jax.core.workdir import TOKENIZER_FILE
-from fnet_jax.data import dataset, prepare
+from fnet_jax.data import dataset
+from fnet_jax.data.corpus import prepare
 from fnet_jax.data.dataset import DatasetInfo
 from fnet_jax.data.pipeline import Batches, PretrainBatches
-from fnet_jax.data.tasks import TASKS
-from fnet_jax.train.answer_dataset import AnswerDataset
+from fnet_jax.runtime import hosts
+from fnet_jax.tasks.answer.dataset import AnswerDataset
+from fnet_jax.tasks.classify.dataset import ChoiceDataset, TextDataset
+from fnet_jax.tasks.dataset import PREPARE_TIMEOUT_S, LabelledDataset
+from fnet_jax.tasks.scores import Scores
+from fnet_jax.tasks.table import TASKS
+from fnet_jax.tasks.tag.dataset import TagDataset
 from fnet_jax.train.baseline import UnigramBaseline
-from fnet_jax.train.labelled_dataset import PREPARE_TIMEOUT_S, LabelledDataset
 from fnet_jax.train.metrics import HostSums, compute, merge
-from fnet_jax.train.scores import Scores
-from fnet_jax.train.tag_dataset import TagDataset
-from fnet_jax.train.text_dataset import ChoiceDataset, TextDataset
 
 # The data sets of labelled tasks, by the head of the model.
 KINDS: dict[Head, type[LabelledDataset]] = {

@@ -8,15 +8,15 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config, Task
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.data.tasks import TASKS
+from fnet_jax.runtime import hosts
+from fnet_jax.tasks.dataset import LabelledDataset
+from fnet_jax.tasks.table import TASKS
 from fnet_jax.train.checkpoint import Checkpointer, reason
-from fnet_jax.train.labelled_dataset import LabelledDataset
+from fnet_jax.train.find_checkpoint import resolve
 from fnet_jax.train.metrics import HostSums, Variables, compute, merge, to_host
-from fnet_jax.train.resolve import resolve
 from fnet_jax.train.run import Run, set_up
 from fnet_jax.train.step import EvalStep
 

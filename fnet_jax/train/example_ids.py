@@ -10,9 +10,10 @@ import json
 import os
 from collections.abc import Iterator
 
-from fnet_jax.core import hosts, jsonl
+from fnet_jax.core import jsonl
 from fnet_jax.core.batch import Batch
 from fnet_jax.data.pipeline import EXAMPLE_IDS
+from fnet_jax.runtime import hosts
 
 FOLDER = "example_ids"
 

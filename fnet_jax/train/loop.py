@@ -15,20 +15,20 @@ from collections.abc import Callable, Iterator
 
 import jax
 
-from fnet_jax.core import cli, hosts, lock, signals
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import MachineError
 from fnet_jax.core.mesh import describe_mesh
 from fnet_jax.nn.encoder import describe_layers
 from fnet_jax.nn.heads import param_count
+from fnet_jax.runtime import cli, hosts, lock, signals
 from fnet_jax.train import compile_cache, example_ids, perf
+from fnet_jax.train.best import Judge
 from fnet_jax.train.checkpoint import Checkpointer, SaveError, reason
-from fnet_jax.train.judge import Judge
+from fnet_jax.train.find_checkpoint import early_stop_step
 from fnet_jax.train.layout import describe_layout, describe_memory
 from fnet_jax.train.profile_window import ProfileWindow
 from fnet_jax.train.progress import DivergedError, Progress
-from fnet_jax.train.resolve import early_stop_step
 from fnet_jax.train.run import Run, check_workdir, set_up
 from fnet_jax.train.start import initial_state, leave_config
 from fnet_jax.train.state import TrainState

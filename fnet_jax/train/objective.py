@@ -19,7 +19,6 @@ from fnet_jax.core.batch import (
 )
 from fnet_jax.core.config import Config
 from fnet_jax.core.schema import Head
-from fnet_jax.data.tasks import TASKS
 from fnet_jax.nn.heads import make_model
 from fnet_jax.nn.losses import (
     label_sums,
@@ -29,6 +28,7 @@ from fnet_jax.nn.losses import (
     span_sums,
     sum_of_means,
 )
+from fnet_jax.tasks.table import TASKS
 from fnet_jax.train.metrics import Normalizers, Sums, Variables
 
 # Per example what is to be scored over a whole split, such as `logits` [B, C].

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from fnet_jax.core import hosts
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import set_aside
+from fnet_jax.runtime import hosts
 from fnet_jax.train import checksums
 from fnet_jax.train.checkpoint import Checkpointer, reason
 from fnet_jax.train.state import TrainState

@@ -13,12 +13,12 @@ import optax
 from jax.sharding import Mesh
 
 from fnet_jax.core import config as config_lib
-from fnet_jax.core import hosts
 from fnet_jax.core.batch import Batch, BatchSpec
 from fnet_jax.core.config import Config, check_mesh
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh, mesh_of, replicated
 from fnet_jax.data.pipeline import EXAMPLE_IDS, WithExampleIds, iterate
+from fnet_jax.runtime import hosts
 from fnet_jax.train.datasets import Dataset, open_dataset
 from fnet_jax.train.objective import Objective, make_objective
 from fnet_jax.train.optim import check_rules, make_optimizer, make_schedule, parse_rules

@@ -5,10 +5,10 @@ import os
 import shutil
 
 from fnet_jax.core import config as config_lib
-from fnet_jax.core import hosts
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import whole_file
 from fnet_jax.core.workdir import TOKENIZER_FILE, save_config, saved_config
+from fnet_jax.runtime import hosts
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.recovery import restore_newest
 from fnet_jax.train.run import Run

@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from fnet_jax.core import hosts
 from fnet_jax.core.config import Config
+from fnet_jax.runtime import hosts
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.evaluate import CheckpointEvaluator
-from fnet_jax.train.resolve import early_stop_step
-from fnet_jax.train.results import read_results
+from fnet_jax.train.find_checkpoint import early_stop_step
+from fnet_jax.train.result_table import read_results
 
 
 def watch(

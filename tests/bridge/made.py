@@ -7,9 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from configs import base
 from fnet_jax.bridge.inputs import abstract_variables
 from fnet_jax.bridge.loaded import Loaded, run_config
+from fnet_jax.configs import base
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.schema import Head
 

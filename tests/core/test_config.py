@@ -5,11 +5,11 @@ import typing
 import ml_collections
 import pytest
 
-from configs import base, glue, pretrain
-from fnet_jax.core import cli
+from fnet_jax.configs import base, glue, pretrain
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import save_config
+from fnet_jax.runtime import cli
 
 
 def changed(key: str, value: object) -> ml_collections.ConfigDict:

@@ -6,9 +6,10 @@ import json
 import numpy as np
 import pytest
 
-from configs import base
+from fnet_jax.configs import base
 from fnet_jax.core.config import DataConfig, parse
-from fnet_jax.data import prepare, tokenizer
+from fnet_jax.data import tokenizer
+from fnet_jax.data.corpus import prepare
 
 MAX_SEQ_LENGTH = 64
 NUM_DOCUMENTS = 120

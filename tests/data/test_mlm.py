@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fnet_jax.core.batch import masked_lm_spec, pretrain_spec
-from fnet_jax.core.pieces import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
+from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
 from fnet_jax.data.mlm import write_example, write_filler
 from fnet_jax.data.segments import Segment
 

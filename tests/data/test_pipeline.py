@@ -10,7 +10,7 @@ from absl import flags
 
 from fnet_jax.core.batch import labelled_spec, masked_lm_spec, pretrain_spec
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.pieces import NUM_SPECIAL_IDS, SEP_ID
+from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS, SEP_ID
 from fnet_jax.data.pipeline import PretrainBatches, iterate
 from fnet_jax.data.shuffle import permute
 from tests.data.conftest import MAX_SEQ_LENGTH

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fnet_jax.core.pieces import NUM_SPECIAL_IDS, UNK_ID
+from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS, UNK_ID
 from fnet_jax.data.segments import Segment, document_hash, segments, token_dtype
 from fnet_jax.data.tokenizer import load_tokenizer
 from tests.data.conftest import make_documents

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from fnet_jax.core import pieces
+from fnet_jax.core import special_tokens as pieces
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.features import features
 from fnet_jax.data.tokenizer import load_tokenizer, train_tokenizer, training_lines
+from fnet_jax.tasks.features import features
 from tests.data.conftest import make_documents
 
 LINES = [line for text in make_documents(60) for line in text.splitlines()]

@@ -6,8 +6,8 @@ import sys
 
 from absl import flags
 
-from fnet_jax.core import cli, distributed, hosts, lock
 from fnet_jax.core.errors import UserError
+from fnet_jax.runtime import cli, distributed, hosts, lock
 
 distributed.define_flags()
 flags.DEFINE_string("folder", None, "Seen by all.")

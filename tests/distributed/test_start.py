@@ -6,8 +6,8 @@ import socket
 
 import pytest
 
-from fnet_jax.core import distributed, hosts, lock
 from fnet_jax.core.errors import UserError
+from fnet_jax.runtime import distributed, hosts, lock
 from tests.conftest import run
 from tests.distributed.processes import free_port, group
 

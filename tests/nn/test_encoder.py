@@ -11,7 +11,7 @@ import pytest
 
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.mesh import path_str
-from fnet_jax.core.pieces import PAD_ID
+from fnet_jax.core.special_tokens import PAD_ID
 from fnet_jax.nn.encoder import Block, Embedder, Encoder, LayerNorm, describe_layers, layer_mixers, layer_runs
 from tests.nn import reference
 

@@ -98,7 +98,7 @@ def test_cost_of_long_sequences():
 
 COMPILE = """
 import json, os, sys
-from fnet_jax.tools.aot_env import ENVIRONMENT
+from fnet_jax.tools.aot.env import ENVIRONMENT
 os.environ.update(ENVIRONMENT)
 import jax
 from jax.experimental import topologies

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 
-from fnet_jax.core.hlo import Program
 from fnet_jax.core.mesh import create_mesh, spec
 from fnet_jax.nn import parallel
+from fnet_jax.tools.aot.hlo import Program
 
 MESHES = [{"data": 2, "seq": 4}, {"data": 1, "fsdp": 2, "seq": 2, "tensor": 2}]
 each_mesh = pytest.mark.parametrize("sizes", MESHES, ids=str)

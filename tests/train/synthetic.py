@@ -4,11 +4,11 @@ import jax
 import ml_collections
 import numpy as np
 
-from configs import pretrain
+from fnet_jax.configs import pretrain
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
-from fnet_jax.core.pieces import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
+from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
 from fnet_jax.train.objective import Pretraining, make_objective
 from fnet_jax.train.optim import make_optimizer, make_schedule
 from fnet_jax.train.state import TrainState, abstract_state, create_state

@@ -1,6 +1,6 @@
 import numpy as np
 
-from fnet_jax.core.pieces import MASK_ID
+from fnet_jax.core.special_tokens import MASK_ID
 from fnet_jax.train.baseline import UnigramBaseline
 from tests.train.synthetic import config
 

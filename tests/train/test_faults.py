@@ -13,8 +13,9 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.core.lock import Lock
-from fnet_jax.train import compile_cache, judge, writers
+from fnet_jax.runtime.lock import Lock
+from fnet_jax.train import best as judge
+from fnet_jax.train import compile_cache, writers
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.evaluate import Interrupted, evaluate_split
 from fnet_jax.train.loop import train

@@ -11,10 +11,11 @@ import jax
 import numpy as np
 import pytest
 
-from configs import pretrain
-from fnet_jax.core import cli
+from fnet_jax.configs import pretrain
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.train import evaluate, example_ids, results
+from fnet_jax.runtime import cli
+from fnet_jax.train import evaluate, example_ids
+from fnet_jax.train import result_table as results
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.loop import train
 from fnet_jax.train.run import Run, set_up

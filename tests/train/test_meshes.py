@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from fnet_jax.core.hlo import Program
+from fnet_jax.tools.aot.hlo import Program
 from tests.train.synthetic import Trainer, config, random_batch
 
 GOLDEN = pathlib.Path(__file__).with_name("golden_collectives.json")

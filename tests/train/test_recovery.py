@@ -13,10 +13,10 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import create_mesh
 from fnet_jax.train import checksums
 from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.find_checkpoint import resolve
 from fnet_jax.train.objective import Pretraining
 from fnet_jax.train.optim import make_optimizer
 from fnet_jax.train.recovery import restore_newest
-from fnet_jax.train.resolve import resolve
 from fnet_jax.train.state import TrainState, abstract_state, create_state
 from tests.train.synthetic import config
 

@@ -1,0 +1,177 @@
+"""What every entry point shares: flags, exit codes, one line instead of a traceback.
+
+Exit codes: 0 done; 1 an error of the program or machine; 2 bad input, said in one line before any
+device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or SIGTERM, state saved
+(docs/faults.md).
+"""
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Collection, Sequence
+from typing import NoReturn
+
+import ml_collections
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from fnet_jax.core import config as config_lib
+from fnet_jax.core.config import Config
+from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.core.workdir import CONFIG_FILE, adopt_model, saved_config
+from fnet_jax.runtime import hosts
+
+EXIT_MACHINE_ERROR = 1
+EXIT_USER_ERROR = 2
+EXIT_DIVERGED = 3
+
+
+def define_run_flags() -> None:
+    """Defines `--config`, `--workdir` and `--print_config`."""
+    config_flags.DEFINE_config_file("config", None, "Config file, for example configs/pretrain.py:size=tiny.")
+    flags.DEFINE_string("workdir", None, "Folder of the run: data set, checkpoints, metrics.")
+    flags.DEFINE_bool("print_config", False, "Print the resolved config and exit.")
+
+
+def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -> None:
+    """Parses the flags, runs `main(argv)` and exits with its code; errors made for people are one line.
+
+    Args:
+        main: gets the program's name and what is left after the flags.
+        positional: whether anything may be left; otherwise it is an error.
+    """
+
+    def guarded(argv: Sequence[str]) -> int | None:
+        logging.set_verbosity(logging.ERROR)  # libraries warn of what is meant so, such as read-only folders
+        # Orbax logs tracebacks of what it raises anyway.
+        logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
+        try:
+            _require(positional or len(argv) == 1, f"unexpected argument {argv[1:2]}; flags start with --")
+            return main(argv)
+        except UserError as error:
+            _die(str(error))
+        except MachineError as error:
+            _die(str(error), EXIT_MACHINE_ERROR)
+        except Exception as error:
+            if hosts.count() == 1:
+                raise
+            lost = hosts.lost_another(error)
+            if not lost:
+                traceback.print_exc()
+            cause = str(error).strip().splitlines() or [""]
+            _die(lost or f"{type(error).__name__}: {cause[0]}", EXIT_MACHINE_ERROR)
+
+    app.run(guarded, flags_parser=_parse_flags)
+
+
+def config() -> Config:
+    """The checked config of `--config`; with `--print_config` prints it and exits.
+
+    Without `--config`, the config saved in `--workdir` by an earlier run.
+
+    Raises:
+        UserError: if neither is there, or the config cannot work.
+    """
+    if flags.FLAGS.config is not None:
+        overrides = config_flags.get_override_values(flags.FLAGS["config"])
+        parsed = make_config(flags.FLAGS.config, overrides, flags.FLAGS.workdir and workdir())
+    else:
+        saved = saved_config(workdir())
+        _require(saved is not None, f"--config is not given and --workdir={workdir()} holds no {CONFIG_FILE}")
+        assert saved is not None
+        parsed = saved
+    if flags.FLAGS.print_config:
+        print(json.dumps(config_lib.to_dict(parsed), indent=2))
+        sys.exit(0)
+    return parsed
+
+
+def make_config(
+    config: ml_collections.ConfigDict, overrides: Collection[str] = (), workdir: str | None = None
+) -> Config:
+    """The checked config of a run; a labelled task takes its model from where it starts.
+
+    Args:
+        config: as a config file gives it, with the overrides applied.
+        overrides: dotted keys that the user set by hand.
+        workdir: of the run, if it has one.
+
+    Raises:
+        UserError: if the config cannot work.
+    """
+    return adopt_model(config_lib.parse(config, overrides), overrides, workdir)
+
+
+def workdir() -> str:
+    """The value of `--workdir`.
+
+    Raises:
+        UserError: if it is not given, or no path.
+    """
+    given = flags.FLAGS.workdir
+    _require(bool(given), "--workdir is not given; name a folder for data, checkpoints and metrics")
+    _require(
+        "://" not in given,
+        f"--workdir={given} is no path; mount the bucket (docs/launch.md) and name its folder",
+    )
+    return os.path.abspath(os.path.expanduser(given))
+
+
+def _parse_flags(argv: Sequence[str]) -> list[str]:
+    """absl's parser, but every fault is one line and exit code 2; --some-flag is --some_flag."""
+    argv = _underscored(argv)
+    complaint = _missing_config(argv) or _unknown_key(argv)
+    if complaint:
+        _die(complaint)
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        _die(_last_line(str(error)))
+
+
+def _underscored(argv: Sequence[str]) -> list[str]:
+    """The arguments with underscores in the names of flags; what follows "--" stays as it is."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    return [
+        re.sub("^--[^=]+", lambda name: "--" + name[0][2:].replace("-", "_"), arg) if i < end else arg
+        for i, arg in enumerate(argv)
+    ]
+
+
+def _missing_config(argv: Sequence[str]) -> str:
+    """The complaint about a `--config=FILE` that does not exist, or nothing."""
+    for arg in argv:
+        path = arg.partition("=")[2].partition(":")[0]
+        if arg.startswith("--config=") and not os.path.isfile(path):
+            return f"--config={path} is no file; try configs/pretrain.py from the root of the project"
+    return ""
+
+
+def _unknown_key(argv: Sequence[str]) -> str:
+    """The complaint about the first `--config.KEY` that no config declares, or nothing."""
+    for arg in argv:
+        if arg.startswith("--config."):
+            complaint = config_lib.unknown_key(arg.removeprefix("--config.").partition("=")[0])
+            if complaint:
+                return complaint
+    return ""
+
+
+def _last_line(text: str) -> str:
+    """The last line of a message that may carry a traceback, without the exception's name."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1].rpartition("UserError: ")[2] if lines else text
+
+
+def _require(holds: bool, message: str) -> None:
+    if not holds:
+        raise UserError(message)
+
+
+def _die(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:
+    print(f"error: {message}", file=sys.stderr)
+    if hosts.is_joined():
+        hosts.leave(code, message)
+    sys.exit(code)

@@ -1,0 +1,74 @@
+"""Texts or pairs of texts with one label, and multiple choice, whose label is the number of a choice."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from fnet_jax.data.pipeline import Batches
+from fnet_jax.tasks import predictions
+from fnet_jax.tasks.choose.swag import ChoiceBatches, ChoiceSplit, encode_choices
+from fnet_jax.tasks.confusion import draw_confusion
+from fnet_jax.tasks.dataset import LabelledDataset
+from fnet_jax.tasks.features import LabelledBatches, Pair, encode, spread, truncated_share
+from fnet_jax.tasks.scores import Scores, predictions_of, score
+
+
+class TextDataset(LabelledDataset):
+    """Texts or pairs of texts with one label."""
+
+    def make_batches(self, split: str, **options: Any) -> Batches:
+        """See `LabelledBatches`."""
+        regression = self.task.regression
+        return LabelledBatches(
+            self.data.split(split), self.tokenizer, self.config.data, regression=regression, **options
+        )
+
+    def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores:
+        """See `scores.score`."""
+        labels, logits_NC = self.data.split(split).labels, outputs["logits"]
+        return score(self.task, None if labels is None else labels[: len(logits_NC)], logits_NC, self.labels)
+
+    def write_predictions(
+        self, split: str, outputs: dict[str, np.ndarray], workdir: str, step: int
+    ) -> list[str]:
+        """predictions-TASK-SPLIT.jsonl, and a picture of where the model errs, confusion-TASK-SPLIT.png."""
+        logits_NC = outputs["logits"]
+        examples = self.data.split(split).take(range(len(logits_NC)))
+        name = f"{self.task.name}-{split}"
+        path = os.path.join(workdir, f"predictions-{name}.jsonl")
+        predictions.write(path, examples, self.labels, logits_NC)
+        if examples.labels is None:
+            return [f"predictions: {path}"]
+        picture = os.path.join(workdir, f"confusion-{name}.png")
+        title = f"{self.task.title}, {split}, step {step}"
+        draw_confusion(picture, self.labels, examples.labels, predictions_of(self.task, logits_NC), title)
+        return [f"predictions: {path}", f"picture:     {picture}"]
+
+    def encode(self, split: Any, rows: np.ndarray) -> list[Pair]:
+        """The pieces of some examples, first and second text."""
+        return encode(split, rows, self.tokenizer, swap_texts=False)
+
+    def remarks_on_length(self) -> list[str]:
+        """A remark if some training examples are longer than the model, by those of a sample."""
+        length = self.config.model.max_seq_length
+        train = self.data.splits.get("train")
+        share = truncated_share(self.encode(train, spread(len(train))), length) if train else 0.0
+        if not share:
+            return []
+        how = self.config.data.truncation
+        return [
+            f"about {share:.1%} of the training examples are cut to {length} pieces (data.truncation={how!r})"
+        ]
+
+
+class ChoiceDataset(TextDataset):
+    """A context with K texts each, one of which goes on from it."""
+
+    def make_batches(self, split: str, **options: Any) -> Batches:
+        """See `ChoiceBatches`."""
+        return ChoiceBatches(self.data.split(split), self.tokenizer, self.config.data, **options)
+
+    def encode(self, split: ChoiceSplit, rows: np.ndarray) -> list[Pair]:
+        """The pieces of some contexts with each of their choices."""
+        return [pair for pairs in encode_choices(split, rows, self.tokenizer) for pair in pairs]

@@ -1,0 +1,192 @@
+"""Labelled examples to batches: texts to pieces, pairs cut to length."""
+
+import abc
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from fnet_jax.core.batch import BatchSpec, labelled_spec
+from fnet_jax.core.config import DataConfig
+from fnet_jax.core.errors import UserError
+from fnet_jax.core.special_tokens import CLS_ID, PAD_ID, SEP_ID
+from fnet_jax.data.positions import Positions
+from fnet_jax.data.tokenizer import Tokenizer
+from fnet_jax.tasks.splits import LabelledSplit, Split
+
+Truncation = Literal["longest_first", "tail"]
+
+Pair = tuple[Sequence[int], Sequence[int] | None]  # pieces of the first and the second text
+
+_SAMPLE = 1000  # examples
+
+
+def features(
+    ids_a: Sequence[int], ids_b: Sequence[int] | None, max_seq_length: int, truncation: Truncation
+) -> tuple[np.ndarray, np.ndarray]:
+    """One example as the model reads it: [CLS] A [SEP], or [CLS] A [SEP] B [SEP].
+
+    Args:
+        ids_a: pieces of the first text.
+        ids_b: pieces of the second text; None for single texts.
+        max_seq_length: L, at least 5.
+        truncation: what is cut off where it is too long. longest_first: the ends of the texts, always
+            of the one that is longer, as BERT; every [SEP] stays, and something of each text. tail: the
+            end of the whole, as the original f_net, which can take the last [SEP] or all of B.
+
+    Returns:
+        input_ids i32[L], filled up with `PAD_ID`, and type_ids i32[L]: 1 for B and its [SEP], else 0.
+    """
+    if truncation == "longest_first":
+        ids_a, ids_b = _longest_first(ids_a, ids_b, max_seq_length)
+    pieces = [CLS_ID, *ids_a, SEP_ID]
+    boundary = min(len(pieces), max_seq_length)
+    if ids_b is not None:
+        pieces += [*ids_b, SEP_ID]
+    length = min(len(pieces), max_seq_length)
+    input_ids = np.full(max_seq_length, PAD_ID, np.int32)
+    type_ids = np.zeros(max_seq_length, np.int32)
+    input_ids[:length] = pieces[:length]
+    type_ids[boundary:length] = 1
+    return input_ids, type_ids
+
+
+def full_length(ids_a: Sequence[int], ids_b: Sequence[int] | None) -> int:
+    """Positions of an example that is not cut."""
+    return len(ids_a) + 2 if ids_b is None else len(ids_a) + len(ids_b) + 3
+
+
+def _longest_first(
+    ids_a: Sequence[int], ids_b: Sequence[int] | None, max_seq_length: int
+) -> tuple[Sequence[int], Sequence[int] | None]:
+    """The same as taking the last piece of the longer text, of B if equal, until both fit."""
+    if ids_b is None:
+        return ids_a[: max_seq_length - 2], None
+    room = max_seq_length - 3
+    half_b = room // 2
+    keep_b = min(len(ids_b), max(half_b, room - len(ids_a)))
+    return ids_a[: room - keep_b], ids_b[:keep_b]
+
+
+class ExampleBatches(abc.ABC):
+    """One labelled split as a sequence of this host's batches; each is made when it is asked for.
+
+    Training goes on epoch after epoch, each a new permutation. Evaluation has the order of the split
+    and ends; its last batch is filled up with examples of weight 0. See `positions.Positions`.
+
+    Attributes:
+        num_examples: of the split, on all hosts together; windows where texts are cut into some.
+        positions: which examples a batch consists of.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        spec: Callable[[int], BatchSpec],
+        *,
+        batch_size: int,
+        seed: int,
+        train: bool,
+        rows: tuple[int, ...] | None = None,
+        num_examples: int | None = None,
+    ) -> None:
+        """Takes a split; nothing is tokenised yet.
+
+        Args:
+            split: what is to be learnt or predicted.
+            spec: the fields of a batch of so many rows.
+            batch_size: B, on all hosts together.
+            seed: of the permutations.
+            train: endless and shuffled; otherwise every example once.
+            rows: of the batch, ascending, that this host makes; None: all of them.
+            num_examples: that the split is made into; None: as many as it has.
+
+        Raises:
+            UserError: if there is nothing to train on.
+        """
+        self.num_examples = len(split) if num_examples is None else num_examples
+        if train and not split.is_labelled:
+            raise UserError(f"{split.source} has no labels; a model cannot be trained on {split.name!r}")
+        if not self.num_examples:
+            raise UserError(f"{split.source} has no examples for {split.name!r}")
+        self.positions = Positions(self.num_examples, batch_size, seed, train, rows)
+        self._spec = spec(self.positions.num_rows)
+
+    def __len__(self) -> int:
+        """Batches of one epoch; the last one is not full, if B does not divide it."""
+        return len(self.positions)
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        """This host's rows of batch number `step`."""
+        _, _, numbers = self.positions.at(step)
+        batch = {name: np.zeros(field.shape, field.dtype) for name, field in self._spec.items()}
+        batch["input_ids"][:] = PAD_ID
+        if len(numbers):
+            self._fill({name: field[: len(numbers)] for name, field in batch.items()}, numbers)
+        batch["example_weights"][: len(numbers)] = 1
+        return batch
+
+    @abc.abstractmethod
+    def _fill(self, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
+        """Writes the examples of these numbers over rows that are all padding and zeros."""
+
+
+class LabelledBatches(ExampleBatches):
+    """Texts or pairs of texts with one label; fields as in `core.batch.labelled_spec`."""
+
+    def __init__(
+        self,
+        split: LabelledSplit,
+        tokenizer: Tokenizer,
+        data: DataConfig,
+        *,
+        regression: bool,
+        max_seq_length: int,
+        **options: Any,
+    ) -> None:
+        """Takes a split; nothing is tokenised yet.
+
+        Args:
+            split: texts and labels.
+            tokenizer: of the model.
+            data: `truncation` and `swap_texts`.
+            regression: labels are numbers and no class ids.
+            max_seq_length: L.
+            **options: of `ExampleBatches`.
+
+        Raises:
+            UserError: if there is nothing to train on.
+        """
+        super().__init__(split, lambda size: labelled_spec(size, max_seq_length, regression), **options)
+        self._split, self._tokenizer = split, tokenizer
+        self._truncation, self._swap = data.truncation, data.swap_texts
+        self._max_seq_length = max_seq_length
+
+    def _fill(self, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
+        for row, (ids_a, ids_b) in enumerate(encode(self._split, numbers, self._tokenizer, self._swap)):
+            rows["input_ids"][row], rows["type_ids"][row] = features(
+                ids_a, ids_b, self._max_seq_length, self._truncation
+            )
+        if self._split.labels is not None:
+            rows["labels"][:] = self._split.labels[numbers]
+
+
+def encode(split: LabelledSplit, numbers: np.ndarray, tokenizer: Tokenizer, swap_texts: bool) -> list[Pair]:
+    """The pieces of some examples of a split, first and second text."""
+    if not len(numbers):
+        return []
+    ids_a = tokenizer.encode_batch([split.texts[number] for number in numbers])
+    if split.texts_b is None:
+        return [(ids, None) for ids in ids_a]
+    ids_b = tokenizer.encode_batch([split.texts_b[number] for number in numbers])
+    return list(zip(ids_b, ids_a, strict=True)) if swap_texts else list(zip(ids_a, ids_b, strict=True))
+
+
+def spread(count: int) -> np.ndarray:
+    """The numbers of up to 1000 of so many examples, from all over them."""
+    return np.arange(0, count, -(-count // _SAMPLE) or 1)
+
+
+def truncated_share(pairs: Sequence[Pair], max_seq_length: int) -> float:
+    """Share of examples, first and second text as pieces, that are cut at L = `max_seq_length`."""
+    return float(np.mean([full_length(*pair) > max_seq_length for pair in pairs])) if pairs else 0.0

@@ -1,0 +1,241 @@
+"""A labelled data set in memory: its splits, and how labels are read and splits are divided."""
+
+import abc
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Generic, Self, TypeVar, cast
+
+import numpy as np
+
+from fnet_jax.core.errors import UserError
+from fnet_jax.data.segments import document_hash
+from fnet_jax.data.shuffle import permute
+from fnet_jax.tasks.files.tables import Table
+from fnet_jax.tasks.table import Task
+
+_NAMES_SHOWN = 20
+
+
+class Split(abc.ABC):
+    """What the splits of all kinds of tasks have in common: N examples, as columns of N values.
+
+    A kind of split is a frozen dataclass; its fields that are lists or arrays are the columns.
+
+    Attributes:
+        name: train, validation, validation_matched, test, ...
+        ids: N; the benchmark's `index` or `id` where the source has it, else the number of the row, from 0.
+        source: path, for messages and tables.
+        official_rows: N of the whole official split; None where nobody says.
+        labels: N, what is to be predicted; None where the source does not say. A kind of split that has
+            something else to predict overrides `is_labelled`.
+    """
+
+    name: str
+    labels: Any
+    ids: list[Any]
+    source: str
+    official_rows: int | None
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.ids)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it has all the rows of the official split, or nobody says how many these are."""
+        return self.official_rows in (None, len(self))
+
+    @property
+    def is_labelled(self) -> bool:
+        """Whether the source says what is to be predicted."""
+        return self.labels is not None
+
+    @abc.abstractmethod
+    def example(self, row: int) -> tuple[str, ...]:
+        """The texts of one example; where two examples have the same, one gives the other away."""
+
+    def key(self, row: int) -> str:
+        """Examples with the same key are held out together."""
+        return "\0".join(self.example(row))
+
+    def texts_to_learn(self) -> Iterator[str]:
+        """All texts, to train a tokenizer on."""
+        return (text for row in range(len(self)) for text in self.example(row) if text)
+
+    def take(self, rows: Iterable[int] | np.ndarray) -> Self:
+        """Some of the examples."""
+        chosen = np.asarray(rows, np.int64)
+        columns = {
+            name: column[chosen] if isinstance(column, np.ndarray) else [column[row] for row in chosen]
+            for name, column in self._columns().items()
+        }
+        return dataclasses.replace(cast(Any, self), **columns)
+
+    def digest(self) -> str:
+        """A short hash of all columns, which tells whether two hosts have read the same."""
+        digest = hashlib.sha256()
+        for name, column in self._columns().items():
+            digest.update(json.dumps([name, column], default=lambda array: array.tolist()).encode())
+        return digest.hexdigest()[:12]
+
+    def _columns(self) -> dict[str, Any]:
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(cast(Any, self))}
+        return {name: value for name, value in fields.items() if isinstance(value, list | np.ndarray)}
+
+
+AnySplit = TypeVar("AnySplit", bound=Split)
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledSplit(Split):
+    """Texts or pairs of texts with one label each; N examples.
+
+    Attributes:
+        name, ids, source, official_rows: see `Split`.
+        texts: N.
+        texts_b: N second texts of pairs; None for single texts.
+        labels: i32[N] class ids, or f32[N] numbers; None where the source has none.
+    """
+
+    name: str
+    texts: list[str]
+    texts_b: list[str] | None
+    labels: np.ndarray | None
+    ids: list[int]
+    source: str
+    official_rows: int | None = None
+
+    def example(self, row: int) -> tuple[str, str]:
+        """Both texts; the second one is "" where there is none."""
+        return self.texts[row], self.texts_b[row] if self.texts_b is not None else ""
+
+    def shown(self, row: int) -> dict[str, Any]:
+        """The texts of one example by name, for files of predictions."""
+        text = {"text": self.texts[row]}
+        return text if self.texts_b is None else {**text, "text_b": self.texts_b[row]}
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelledData(Generic[AnySplit]):
+    """A labelled data set.
+
+    Attributes:
+        task: its row of `tasks.TASKS`.
+        labels: names of the classes in the order of their ids; () for regression.
+        splits: by name.
+        remarks: sentences that a person should read once.
+        missing: what was looked for, by name of a split that is not there.
+    """
+
+    task: Task
+    labels: tuple[str, ...]
+    splits: Mapping[str, AnySplit]
+    remarks: tuple[str, ...] = ()
+    missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def split(self, name: str) -> AnySplit:
+        """A split by name.
+
+        Raises:
+            UserError: if it is not there, saying what was looked for.
+        """
+        if name in self.splits:
+            return self.splits[name]
+        if name in self.missing:
+            raise UserError(f"task={self.task.name!r} has no split {name!r} here: {self.missing[name]}")
+        raise UserError(f"task={self.task.name!r} has no split {name!r}; it has {', '.join(self.splits)}")
+
+
+def class_ids(values: Sequence[str], names: Sequence[str], where: Callable[[int], str]) -> np.ndarray:
+    """Names of labels to class ids.
+
+    Args:
+        values: N.
+        names: in the order of their ids.
+        where: gives the place of a row, for the message.
+
+    Returns:
+        i32[N].
+
+    Raises:
+        UserError: for a value that is none of the names.
+    """
+    by_name = {name: class_id for class_id, name in enumerate(names)}
+    ids = [by_name.get(value, -1) for value in values]
+    if -1 in ids:
+        row = ids.index(-1)
+        shown = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        raise UserError(f"{where(row)}: label {values[row]!r} is unknown; valid: {shown}")
+    return np.array(ids, np.int32)
+
+
+def numbers(values: Sequence[str], where: Callable[[int], str]) -> np.ndarray:
+    """Labels of regression, f32[N].
+
+    Raises:
+        UserError: for a value that is no finite number.
+    """
+    found = np.empty(len(values), np.float32)
+    for row, value in enumerate(values):
+        try:
+            found[row] = float(value)
+        except ValueError:
+            found[row] = math.nan
+        if not math.isfinite(found[row]):
+            raise UserError(f"{where(row)}: label {value!r} is no finite number")
+    return found
+
+
+def index_column(table: Table, count: int) -> list[int]:
+    """The benchmark's numbers of the rows, or 0, 1, ... where the table has no column `index` or `id`."""
+    column = table.columns.get("index", table.columns.get("id"))
+    if column is None:
+        return list(range(count))
+    for row, value in enumerate(column):
+        if not value.isascii() or not value.isdigit():
+            raise UserError(f"{table.where(row)}: index {value!r} is no whole number")
+    return [int(value) for value in column]
+
+
+def is_held_out(text: str, fraction: float) -> bool:
+    """Whether the hash of a text puts it among the share `fraction` to evaluate on."""
+    return document_hash(text) < int(fraction * 2**64)
+
+
+def hold_out(split: Split, fraction: float, keys: Sequence[str] | None = None) -> np.ndarray:
+    """Which examples of a split to evaluate on, by the hash of their texts, whatever their order.
+
+    Equal texts stay together. Where the fraction takes none, the smallest hash is held out.
+
+    Args:
+        split: N examples.
+        fraction: share of them.
+        keys: N texts to hash in place of the examples' own, such as the documents they come from.
+
+    Returns:
+        bool[N].
+
+    Raises:
+        UserError: if nothing would be left to train on.
+    """
+    keys = keys or [split.key(row) for row in range(len(split))]
+    held_out = np.array([is_held_out(key, fraction) for key in keys], bool)
+    if not held_out.any():
+        smallest = min(keys, key=document_hash, default="")
+        held_out = np.array([key == smallest for key in keys], bool)
+    if held_out.all():
+        raise UserError(
+            f"{split.source} has {len(split)} examples, too few to hold out a share of "
+            f"data.holdout_fraction={fraction}; give data.validation"
+        )
+    return held_out
+
+
+def choose(split: AnySplit, count: int, seed: int) -> AnySplit:
+    """So many examples chosen by `seed`, in their order; a larger choice contains a smaller one."""
+    if not 0 < count < len(split):
+        return split
+    return split.take(np.sort(permute(np.arange(count), len(split), seed)))

@@ -1,0 +1,163 @@
+"""Whole models: the pretraining step and the forward pass, ours and Hugging Face's."""
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnet_jax.core import config as config_lib
+from fnet_jax.core.batch import BatchSpec
+from fnet_jax.core.config import AttentionImpl, Config, ModelConfig
+from fnet_jax.core.mesh import batch_sharding
+from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS
+from fnet_jax.nn.encoder import layer_mixers
+from fnet_jax.nn.heads import SequenceModel
+from fnet_jax.tools.aot.compile import make_abstract_run
+from fnet_jax.tools.bench import onnx as bench_onnx
+from fnet_jax.tools.bench import program as bench_jax
+from fnet_jax.tools.bench import torch as bench_torch
+from fnet_jax.tools.bench.mixing import IMPLS, batch_of
+from fnet_jax.tools.bench.timing import Case, Program, Setting
+from fnet_jax.train.perf import train_flops_per_example
+from fnet_jax.train.state import create_state
+
+CLASSES = 2
+ATTENTION_IMPLS: tuple[str, ...] = typing.get_args(AttentionImpl)
+
+
+def names(mixers: Sequence[str], impls: Sequence[str]) -> list[str]:
+    """The names of the cases: the mixer, or MIXER/IMPL where `impls` has more than "auto" for it.
+
+    `attention` is that of the config, with its dropout; attention/xla and attention/cudnn have none.
+    """
+    ways = {"fourier": IMPLS, "hartley": IMPLS, "attention": ("auto", *ATTENTION_IMPLS)}
+    found = []
+    for mixer in mixers:
+        taken = [impl for impl in impls if impl in ways.get(mixer, ())] or ["auto"]
+        found += [mixer if impl == "auto" else f"{mixer}/{impl}" for impl in taken]
+    return found
+
+
+def step_cases(config: Config, settings: Sequence[Setting], named: Sequence[str]) -> list[Case]:
+    """A training step of pretraining, optimizer included, on one random batch.
+
+    Args:
+        config: complete, for all that name and setting leave open.
+        settings: with length L, batch B or tokens B·L, dtype.
+        named: see `names`; and `bench_torch.MODELS`.
+    """
+    return [_step_case(config, setting, name) for setting in settings for name in named]
+
+
+def infer_cases(config: Config, settings: Sequence[Setting], named: Sequence[str]) -> list[Case]:
+    """The forward pass of encoder and classifier, logits f32[B, 2]; `bench_onnx.MODELS` may be `named`."""
+    return [_infer_case(config, setting, name) for setting in settings for name in named]
+
+
+def variant(config: Config, setting: Setting, name: str) -> Config:
+    """The config of one case; masked predictions grow with the length."""
+    length, batch = int(setting["length"]), batch_of(setting)
+    mixer, _, impl = name.partition("/")
+    mixer = {"HF FNet": "fourier", "HF BERT": "attention", **bench_onnx.MODELS}.get(mixer, mixer)
+    values: dict[str, Any] = {
+        "mixer": mixer,
+        "max_seq_length": length,
+        "dtype": setting["dtype"],
+        "num_outputs": CLASSES,
+    }
+    if impl in ATTENTION_IMPLS:
+        values |= {"attention_impl": impl, "mixing_dropout_rate": 0.0}
+    elif impl:
+        values["fourier_impl"] = impl
+    predictions = max(1, config.data.max_predictions_per_seq * length // config.model.max_seq_length)
+    return dataclasses.replace(
+        config,
+        model=dataclasses.replace(config.model, **values),
+        data=dataclasses.replace(config.data, max_predictions_per_seq=predictions),
+        train=dataclasses.replace(config.train, train_batch_size=batch, eval_batch_size=batch),
+    )
+
+
+def random_batch(spec: BatchSpec, model: ModelConfig, seed: int = 0) -> dict[str, np.ndarray]:
+    """Fields of a batch without padding: random pieces, distinct positions in order, weights of 1."""
+    rng = np.random.default_rng(seed)
+    below = {"type_ids": 2, "next_sentence_labels": 2}
+    batch = {}
+    for name, field in spec.items():
+        if field.dtype == np.float32:
+            batch[name] = np.ones(field.shape, np.float32)
+        elif name == "masked_lm_positions":
+            order = rng.permuted(np.tile(np.arange(model.max_seq_length), (field.shape[0], 1)), axis=1)
+            batch[name] = np.sort(order[:, : field.shape[1]], axis=1).astype(field.dtype)
+        else:
+            low, high = (0, below[name]) if name in below else (NUM_SPECIAL_IDS, model.vocab_size)
+            batch[name] = rng.integers(low, high, field.shape, field.dtype)
+    return batch
+
+
+def _case(
+    setting: Setting, name: str, config: Config, make: Callable[[str, Config], Program], flops: float
+) -> Case:
+    tokens = batch_of(setting) * config.model.max_seq_length
+    floor = bench_jax.floor_seconds(flops, 0, config.model.dtype)
+    return Case(name, setting, functools.partial(make, name, config), tokens, flops, floor)
+
+
+def _step_case(base: Config, setting: Setting, name: str) -> Case:
+    config = variant(base, setting, name)
+    flops = batch_of(setting) * train_flops_per_example(
+        config.model, layer_mixers(config.model), config.data.max_predictions_per_seq
+    )
+    flops /= 1 if name in bench_torch.MODELS else jax.device_count()
+    return _case(setting, name, config, _make_step, flops)
+
+
+def _make_step(name: str, config: Config) -> Program:
+    config_lib.check(config)
+    run = make_abstract_run(config, jax.devices(), "train")
+    batch = random_batch(run.batch_structs(), config.model)
+    if name in bench_torch.MODELS:
+        return bench_torch.train_step(name, config.model, config.optim, batch, jax.devices()[0].platform)
+    with jax.set_mesh(run.mesh):
+        state = create_state(run.abstract, run.objective, run.optimizer, config.seed)
+        on_device = jax.device_put(batch, batch_sharding(run.mesh))
+        step, seconds = bench_jax.compile_timed(run.train_step(), run.abstract, run.batch_structs())
+
+    def once() -> object:
+        nonlocal state  # the old one is donated
+        state, sums = step(state, on_device)
+        return state, sums
+
+    memory = bench_jax.memory_of(step)
+    return Program(lambda calls: bench_jax.repeat(once, calls), memory=memory, compile_seconds=seconds)
+
+
+def _infer_case(base: Config, setting: Setting, name: str) -> Case:
+    config = variant(base, setting, name)
+    flops = batch_of(setting) * train_flops_per_example(config.model, layer_mixers(config.model), 0) / 3
+    return _case(setting, name, config, _make_inference, flops)
+
+
+def _make_inference(name: str, config: Config) -> Program:
+    """On one device, parameters in float32 as they are saved."""
+    config_lib.check(config)
+    shape = (config.train.eval_batch_size, config.model.max_seq_length)
+    ints = jax.ShapeDtypeStruct(shape, np.dtype(np.int32))
+    batch = random_batch({"input_ids": ints, "type_ids": ints}, config.model)
+    if name in bench_torch.MODELS:
+        return bench_torch.inference(name, config.model, batch, jax.devices()[0].platform)
+    model = SequenceModel(config.model)
+    ids_BL, types_BL = (jnp.asarray(batch[field]) for field in ("input_ids", "type_ids"))
+    variables = jax.jit(functools.partial(model.init, deterministic=True))(
+        jax.random.key(config.seed), ids_BL[:1], types_BL[:1]
+    )
+    if name in bench_onnx.MODELS:
+        return bench_onnx.inference(config, variables, batch)
+    return bench_jax.program(
+        jax.jit(functools.partial(model.apply, deterministic=True)), variables, ids_BL, types_BL
+    )

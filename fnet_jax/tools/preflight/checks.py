@@ -1,0 +1,262 @@
+"""The checks of `tools/preflight/__main__.py`: each says in one sentence what this process finds."""
+
+import contextlib
+import dataclasses
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+
+from fnet_jax.core import config as config_lib
+from fnet_jax.core.chips import find_chip
+from fnet_jax.core.config import Config
+from fnet_jax.core.errors import UserError
+from fnet_jax.core.mesh import axis_size, describe_mesh, path_str
+from fnet_jax.core.workdir import CHECKPOINT_DIR, workdir_of
+from fnet_jax.nn.heads import param_count
+from fnet_jax.runtime import distributed, hosts
+from fnet_jax.tools.aot import compile as aot_compile
+from fnet_jax.tools.preflight import data as preflight_data
+from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.layout import peak_bytes, show_bytes
+from fnet_jax.train.run import Run
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What a check finds on one process.
+
+    Attributes:
+        said: a sentence, if all is well.
+        fault: a sentence, if not.
+        same: what must be equal on all processes, by name; JSON must be able to hold it.
+    """
+
+    said: str = ""
+    fault: str = ""
+    same: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class Preflight:
+    """The checks of one process, in their order. Folders that they make are removed on leaving the context.
+
+    Attributes:
+        passed: by name of a check, whether it has passed on all processes.
+    """
+
+    def __init__(self, config: Config, workdir: str, topology: str | None = None):
+        """Takes note; nothing is checked yet.
+
+        Args:
+            config: of the run.
+            workdir: of the run.
+            topology: TPU slice to check for; None: the devices that are here.
+        """
+        self.passed: dict[str, bool] = {}
+        self._config, self._workdir, self._topology = config, workdir, topology
+        self._run: Run | None = None
+        self._made: list[str] = []
+
+    def __enter__(self) -> "Preflight":
+        """Nothing is made yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Removes the folders that were made."""
+        for path in self._made:
+            with contextlib.suppress(OSError):
+                os.rmdir(path)
+
+    def checks(self) -> Iterator[tuple[str, Callable[[], Finding]]]:
+        """Names and checks; the result of each is to be in `passed` before the next one is asked for."""
+        yield "versions", self._versions
+        yield "config", self._same_config
+        yield "data", self._data
+        yield "devices", self._devices
+        yield "memory", self._memory
+        yield "workdir", self._workdir_of_first
+        if hosts.count() > 1 and self.passed["workdir"]:
+            blind = hosts.blind(self._workdir)
+            yield "shared workdir", lambda: self._workdir_of_all(blind)
+        yield "resume", self._resume
+
+    def _versions(self) -> Finding:
+        same = {**distributed.versions(), "commit": _commit()}
+        python, jax_version = same["version of Python"], same["version of jax"]
+        said = f"Python {python}, jax {jax_version}, commit {same['commit'] or 'unknown'}"
+        return Finding(_on_all(said), same=same)
+
+    def _same_config(self) -> Finding:
+        values = {**config_lib.flat(self._config), "--workdir": self._workdir}
+        return Finding(_on_all(f"{self._config.task}, {len(values)} values"), same=values)
+
+    def _data(self) -> Finding:
+        described = preflight_data.describe(self._config, self._workdir)
+        model = dataclasses.replace(
+            self._config.model, vocab_size=described.vocab_size, num_outputs=described.num_outputs
+        )
+        self._config = dataclasses.replace(self._config, model=model)
+        return Finding(_on_all(described.said), same=described.same)
+
+    def _devices(self) -> Finding:
+        devices = aot_compile.topology_devices(self._topology) if self._topology else jax.devices()
+        config = aot_compile.complete(self._config)
+        self._run = run = aot_compile.make_abstract_run(config, list(devices), "train")
+        shape, batch_size = run.mesh.shape, config.train.train_batch_size
+        rows = batch_size // axis_size(shape, ("data", "fsdp"))
+        kind, local = devices[0].device_kind, jax.local_device_count()
+        here = f", {local} on each of {hosts.count()} processes" if hosts.count() > 1 else ""
+        return Finding(
+            f"{len(devices)} x {kind}{here}; mesh {describe_mesh(shape)}; {rows} of {batch_size} examples "
+            f"on each, {param_count(run.abstract.params):,} parameters",
+            same={"devices per process": local, "kind of the devices": kind},
+        )
+
+    def _memory(self) -> Finding:
+        run = self._known_run()
+        compiled = aot_compile.compile_step(run, "train")
+        needed = peak_bytes(compiled.executable, run.mesh.devices.flat[0].platform)
+        available = _device_bytes(run.mesh.devices.flat[0] if self._topology else jax.local_devices()[0])
+        said = f"the training step needs {show_bytes(needed)} of the {show_bytes(available)} of a device"
+        if needed > available:
+            raise UserError(
+                f"{said}; make mesh.fsdp greater, set model.remat=True, or make train.gradient_accum_steps "
+                "greater or train.train_batch_size smaller"
+            )
+        return Finding(f"{said}, compiled in {compiled.seconds:.0f} s")
+
+    def _workdir_of_first(self) -> Finding:
+        """Process 0 makes the folder; the others look for it in `_workdir_of_all`."""
+        if not hosts.is_first():
+            return Finding()
+        path = self._workdir
+        while not os.path.exists(path):
+            self._made.append(path)
+            path = os.path.dirname(path)
+        _try_to_write(self._workdir)
+        folder = os.path.join(self._workdir, CHECKPOINT_DIR)
+        # Not through Orbax, which would wait for the other processes.
+        steps = sum(name.isdigit() for name in os.listdir(folder)) if os.path.isdir(folder) else 0
+        keep = self._config.train.max_to_keep + self._config.train.keep_best
+        if self._run is None:
+            return Finding(f"{self._workdir} can be written; the room it needs is unknown without devices")
+        state = self._run.abstract
+        size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.variables, state.opt_state)))
+        needed, free = size * max(keep + 1 - steps, 1), shutil.disk_usage(self._workdir).free
+        said = (
+            f"{self._workdir} has {show_bytes(free)} free, and checkpoints of {show_bytes(size)} will take "
+            f"{show_bytes(needed)}"
+        )
+        if needed > free:
+            raise UserError(f"{said}; make room, name another --workdir, or make train.max_to_keep smaller")
+        return Finding(f"{said}; files and folders can be written and renamed")
+
+    def _workdir_of_all(self, blind: list[int]) -> Finding:
+        if hosts.index() in blind:
+            raise UserError(
+                f"does not see what process 0 writes into --workdir={self._workdir}; name a folder on a file "
+                "system that all hosts share"
+            )
+        _try_to_write(self._workdir)
+        return Finding(f"all {hosts.count()} processes see and write {self._workdir}")
+
+    def _resume(self) -> Finding:
+        with _checkpoints(self._workdir) as checkpoints:
+            latest, total = checkpoints.latest(), self._config.train.num_train_steps
+            if latest is None:
+                return Finding(f"starts at step 0 {self._source()}", same={"newest checkpoint": None})
+            if self._run:
+                self._check_shapes(checkpoints.shapes(latest))
+        said = f"goes on from step {latest} of {total}"
+        if latest >= total and not self._config.train.num_train_epochs:
+            said = f"step {latest} of {total} is there; train.py would do nothing"
+        return Finding(said, same={"newest checkpoint": latest})
+
+    def _check_shapes(self, saved: dict[str, tuple[int, ...]]) -> None:
+        leaves = jax.tree_util.tree_leaves_with_path(dict(self._known_run().abstract.variables))
+        wanted = {path_str(path): tuple(leaf.shape) for path, leaf in leaves}
+        for name in sorted(saved.keys() | wanted.keys()):
+            if saved.get(name) != wanted.get(name):
+                raise UserError(
+                    f"{name} has shape {saved.get(name)} in the newest checkpoint of --workdir="
+                    f"{self._workdir} and {wanted.get(name)} in the config; use the config it was trained "
+                    "with, or a fresh --workdir"
+                )
+
+    def _source(self) -> str:
+        source = self._config.init_from
+        if not source:
+            return "with random parameters"
+        with _checkpoints(workdir_of(source)) as checkpoints:
+            if not checkpoints.steps():
+                raise UserError(f"init_from={source} holds no complete checkpoint; name a run's --workdir")
+        return f"with the parameters of {source}"
+
+    def _known_run(self) -> Run:
+        if self._run is None:
+            raise UserError("not checked, because the devices have failed")
+        return self._run
+
+
+def _on_all(said: str) -> str:
+    return f"{said}; equal on {hosts.count()} processes" if hosts.count() > 1 else said
+
+
+def _commit() -> str:
+    """The commit that git has checked out, with a plus if files were changed since; nothing without git."""
+    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    git = ["git", "-C", root, "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+@contextlib.contextmanager
+def _checkpoints(workdir: str) -> Iterator[Checkpointer]:
+    checkpointer = Checkpointer(workdir, read_only=True)
+    try:
+        yield checkpointer
+    finally:
+        checkpointer.close()
+
+
+def _device_bytes(device: jax.Device) -> float:
+    """Memory of a device: what it says, else by the table of chips, else its share of this machine's."""
+    with contextlib.suppress(Exception):  # a device that is only described has no statistics
+        if limit := (device.memory_stats() or {}).get("bytes_limit"):
+            return limit
+    if chip := find_chip(device.device_kind):
+        return chip.hbm_bytes
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / jax.local_device_count()
+
+
+def _try_to_write(directory: str) -> None:
+    """Does what a checkpoint does: writes a file into a new folder and renames both.
+
+    Raises:
+        UserError: if that fails.
+    """
+    try:
+        os.makedirs(directory, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".preflight-", dir=directory) as own:
+            old, new = os.path.join(own, "old"), os.path.join(own, "new")
+            os.mkdir(old)
+            with open(os.path.join(old, "file.tmp"), "wb") as file:
+                file.write(b"preflight")
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(os.path.join(old, "file.tmp"), os.path.join(old, "file"))
+            os.rename(old, new)
+            with open(os.path.join(new, "file"), "rb") as file:
+                if file.read() != b"preflight":
+                    raise UserError(f"--workdir={directory} gives back other bytes than were written")
+    except OSError as error:
+        raise UserError(
+            f"--workdir={directory} cannot be written, or its files and folders cannot be renamed "
+            f"({error.strerror}); name another folder"
+        ) from error

@@ -1,0 +1,42 @@
+"""Run by tests: prepares, says how far it is, and waits to be killed."""
+
+import os
+import pickle
+import sys
+import time
+
+from fnet_jax.data.corpus import parts, prepare, sources, work
+
+sources._MIN_SHARD_BYTES = int(sys.argv[2])
+work._SMALL_BYTES = 0
+save_part = parts._save_part
+is_first = True
+
+
+def save_slowly(*args) -> None:
+    """A part is done, by this process."""
+    save_part(*args)
+    print(os.getpid(), flush=True)
+    time.sleep(0.3)
+
+
+def save_first(part, directory, index) -> None:
+    """Hangs when the files of the second part are there, but not what says so."""
+    global is_first
+    if not is_first:
+        print(index, flush=True)
+        time.sleep(600)
+    is_first = False
+    save_part(part, directory, index)
+
+
+parts._save_part = save_slowly
+
+if __name__ == "__main__":
+    with open(sys.argv[1], "rb") as file:
+        arguments = pickle.load(file)
+    if len(arguments) == 3:
+        prepare.prepare(*arguments, num_processes=2, progress=False)
+    else:
+        parts._save_part = save_first
+        prepare.prepare_shard(*arguments, num_processes=1, progress=False)

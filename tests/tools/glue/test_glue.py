@@ -1,0 +1,344 @@
+"""The GLUE job: which setting counts, averages, table, stages, submission."""
+
+import json
+import os
+import pathlib
+import statistics
+import sys
+import zipfile
+
+import jax
+import pytest
+
+from fnet_jax.configs import pretrain
+from fnet_jax.core import config as config_lib
+from fnet_jax.core.errors import UserError
+from fnet_jax.core.workdir import save_config
+from fnet_jax.tasks.table import TASKS
+from fnet_jax.tools.glue import __main__ as glue
+from fnet_jax.tools.glue import table as glue_table
+from fnet_jax.tools.glue.job import Job, Plan
+from fnet_jax.tools.glue.submission import validate
+from fnet_jax.tools.glue.table import choose, glue_average, paper_average, rows_of, settings_of
+from fnet_jax.tools.sweep import run as runner
+from fnet_jax.tools.sweep.point import Result
+from fnet_jax.train.loop import train
+from tests.conftest import REPOSITORY, run, smoke_config
+from tests.made_up import write_glue
+from tests.tools.sweep.test_run import FAKE
+
+RATE, BATCH = glue_table.LEARNING_RATE, glue_table.BATCH_SIZE
+
+# GLUE validation in the paper (Lee-Thorp et al. 2022, arXiv 2105.03824): MNLI-m, MNLI-mm, QQP, QNLI, SST-2,
+# CoLA, STS-B, MRPC, RTE, and the average that it prints.
+PAPER = {
+    "BERT-Base": ([84, 81, 87, 91, 93, 73, 89, 83, 69], 83.3),
+    "Linear-Base": ([74, 75, 84, 80, 94, 67, 67, 83, 69], 77.0),
+    "FNet-Base": ([72, 73, 83, 80, 95, 69, 79, 76, 63], 76.7),
+    "FNet-Hybrid-Base": ([78, 79, 85, 88, 94, 76, 86, 79, 60], 80.6),
+    "FNet-Large": ([78, 76, 85, 85, 94, 78, 84, 88, 69], 81.9),
+}
+ORDER = ["mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte"]
+
+
+def result(task, score, rate=1e-5, seed=0, batch=None, flaws=(), **more):
+    overrides = {"task": task, RATE: rate, "seed": seed} | ({BATCH: batch} if batch else {})
+    splits = TASKS[task].validation_splits
+    values = {"step": 9, "not_whole": []}
+    for index, split in enumerate(splits):
+        own = score[index] if isinstance(score, tuple) else score
+        found = {"split": split, "examples": 1234, "score": own, "paper_score": own, "flaws": list(flaws)}
+        found |= {name: own for name in TASKS[task].metrics}
+        values |= {(f"{split}/" if index else "") + name: value for name, value in found.items()}
+    return overrides, Result(overrides, "", 0, 1.0, "", {**values, **more})
+
+
+def setting_of(*pairs):
+    (setting,) = settings_of(pairs, 64)
+    return setting
+
+
+def paper_rows(columns):
+    mnli, others = tuple(score / 100 for score in columns[:2]), [score / 100 for score in columns[2:]]
+    scores = dict(zip(ORDER, [mnli, *others], strict=True))
+    return [row for task in ORDER for row in rows_of(TASKS[task], setting_of(result(task, scores[task])))]
+
+
+@pytest.mark.parametrize("model", PAPER)
+def test_the_papers_average_counts_mnli_twice(model):
+    columns, printed = PAPER[model]
+    rows = paper_rows(columns)
+    assert [row.title for row in rows[:2]] == ["MNLI-m", "MNLI-mm"]
+    assert round(100 * paper_average(rows).value, 1) == printed
+    assert str(paper_average(rows)).startswith(f"{printed}, of all 9 columns")
+
+
+def test_the_benchmarks_average_counts_mnli_once():
+    rows = paper_rows(PAPER["FNet-Base"][0])
+    expected = statistics.fmean([72.5, 83, 80, 95, 69, 79, 76, 63])
+    assert 100 * glue_average(rows).value == pytest.approx(expected)
+    assert str(glue_average(rows)).startswith("77.2, of all 8 tasks")
+
+
+def test_averages_of_some_tasks_say_so():
+    rows = [
+        *rows_of(TASKS["cola"], setting_of(result("cola", 0.4))),
+        *rows_of(TASKS["wnli"], setting_of(result("wnli", 0.9))),
+        *rows_of(TASKS["rte"], setting_of(result("rte", None))),
+    ]
+    assert str(glue_average(rows)).startswith("40.0, of 1 of 8 tasks (CoLA): ")
+    assert str(paper_average(rows)).startswith("40.0, of 1 of 9 columns (CoLA) ")
+    only_mm = {"split": "validation_mismatched", "examples": 5, "score": 0.7, "paper_score": 0.7}
+    overrides = {RATE: 1e-5, "seed": 0}
+    half = rows_of(TASKS["mnli"], setting_of((overrides, Result(overrides, "", 0, 1.0, "", only_mm))))
+    assert "MNLI counts as MNLI-mm alone" in str(glue_average(half))
+    assert glue_average([]).value is None
+    assert str(glue_average([])).startswith("-, of 0 of 8 tasks (none)")
+
+
+def test_the_best_median_counts_and_its_best_seed_speaks():
+    lucky = [result("rte", score, 1e-5, seed) for seed, score in enumerate([0.5, 0.51, 0.9])]
+    steady = [result("rte", score, 5e-5, seed) for seed, score in enumerate([0.61, 0.63, 0.62])]
+    setting = choose(settings_of([*lucky, *steady], 64))
+    assert (setting.learning_rate, setting.batch_size) == (5e-5, 64)
+    assert setting.best.overrides["seed"] == 1
+    (row,) = rows_of(TASKS["rte"], setting)
+    assert row.score == statistics.median([0.61, 0.63, 0.62])
+
+
+def test_a_setting_with_fewer_runs_does_not_win_by_luck():
+    whole = [result("rte", 0.6, 1e-5, seed) for seed in range(2)]
+    cut = [result("rte", 0.9, 5e-5, 0), ({"task": "rte", RATE: 5e-5, "seed": 1}, None)]
+    assert choose(settings_of([*cut, *whole], 64)).learning_rate == 1e-5
+    failed = {"task": "rte", RATE: 5e-5, "seed": 1}
+    cut[1] = (failed, Result(failed, "", 3, 1.0, "error: loss is nan"))
+    assert choose(settings_of([*cut, *whole], 64)).learning_rate == 1e-5
+    cut[1] = result("rte", 0.9, 5e-5, 1, flaws=["constant"])
+    assert choose(settings_of([*cut, *whole], 64)).learning_rate == 1e-5
+
+
+def test_batch_sizes_are_settings_too():
+    pairs = [result("rte", 0.5, batch=32), result("rte", 0.6, batch=64)]
+    assert [setting.batch_size for setting in settings_of(pairs, 8)] == [32, 64]
+    assert choose(settings_of(pairs, 8)).batch_size == 64
+
+
+def test_a_flawed_task_is_no_result():
+    flaw = "the model predicts 'entailment' for all 277 examples; that is no result"
+    setting = setting_of(*[result("rte", 0.527, seed=seed, flaws=[flaw]) for seed in range(3)])
+    rows = rows_of(TASKS["rte"], setting)
+    assert rows[0].score is None
+    assert glue_average(rows).value is None
+    text = glue_table.table(rows)
+    assert text.splitlines()[2].startswith("| RTE† |     - |")
+    assert f"† RTE: 3 of 3 runs left out: {flaw}" in text
+
+
+def test_a_flaw_of_one_half_of_mnli_counts():
+    values = {"validation_mismatched/flaws": ["constant"]}
+    assert setting_of(result("mnli", 0.5, **values)).runs == ()
+
+
+RULE = [(8, ""), *((n, ":") for n in (6, 5, 7)), (24, ""), *((n, ":") for n in (6, 9, 14, 6, 5, 9))]
+
+
+def test_table():
+    runs = [
+        result("mrpc", score, 5e-5, seed, f1=f1, accuracy=accuracy, paper_score=score, baseline_score=0.75)
+        for seed, (score, f1, accuracy) in enumerate(
+            [(0.80, 0.85, 0.75), (0.82, 0.86, 0.78), (0.85, 0.9, 0.8)]
+        )
+    ]
+    partial = result("sst2", 0.9, not_whole=["train", "test"])
+    rows = [*rows_of(TASKS["mrpc"], setting_of(*runs)), *rows_of(TASKS["sst2"], setting_of(partial))]
+    lines = glue_table.table(rows).splitlines()
+    assert [line.replace(" ", "") for line in lines[:4]] == [
+        "|task|score|max|spread|metrics|paper|majority|learningrate|batch|runs|examples|",
+        "|" + "|".join("-" * n + right for n, right in RULE) + "|",
+        "|MRPC|82.0|85.0|5.0|accuracy78.0,f186.0|82.0|75.0|5e-05|64|3|1,234|",
+        "|SST-2*|90.0|90.0|0.0|accuracy90.0|90.0|-|1e-05|64|1|1,234|",
+    ]
+    assert len({len(line) for line in lines[:4]}) == 1, "the columns stand one below the other"
+    assert lines[-1].endswith("compares with no table: SST-2 (train)")
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch):
+    """A job over four tasks with files of a line or two; its runs answer at once."""
+    monkeypatch.setattr(runner, "PROGRAM", [FAKE])
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    files = tmp_path / "glue"
+    pair, nli = ["index", "sentence1", "sentence2"], ["entailment", "neutral"]
+    for name in ("train", "dev", "test"):
+        single = name != "test"
+        cola = [["x", 1, "", "Good."], ["x", 0, "", "Bad the."]] if single else [["0", "Good."]]
+        write(files / "CoLA" / f"{name}.tsv", None if single else ["index", "sentence"], cola)
+        label = ["label"] if single else []
+        write(files / "RTE" / f"{name}.tsv", [*pair, *label], [[0, "a", "b", *["entailment"] * single]])
+    for name in ("train", "dev_matched", "dev_mismatched", "test_matched", "test_mismatched"):
+        label = ["gold_label"] if not name.startswith("test") else []
+        write(
+            files / "MNLI" / f"{name}.tsv",
+            [*pair, *label],
+            [[i, "a", "b", *([text] if label else [])] for i, text in enumerate(nli)],
+        )
+    write(files / "diagnostic" / "diagnostic.tsv", pair, [[0, "a", "b"]])
+    start = tmp_path / "pretrained"
+    os.makedirs(start)
+    save_config(config_lib.parse(pretrain.get_config("smoke")), str(start))
+    return Plan(
+        config_file=str(REPOSITORY / "configs" / "glue.py"),
+        config_arg="smoke",
+        overrides={},
+        workdir=str(tmp_path / "W"),
+        init_from=str(start),
+        data_dir=str(files),
+        tasks=("cola", "sst2", "mnli", "rte"),
+        from_mnli=("rte",),
+        learning_rates=[1e-5, 5e-5],
+        batch_sizes=[],
+        seeds=2,
+        epochs=None,
+    )
+
+
+def write(path, header, rows):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join("\t".join(map(str, row)) + "\n" for row in ([header] if header else []) + rows))
+
+
+def starts(workdir):
+    return sum(path.read_text().count("\n") for path in pathlib.Path(workdir).rglob("starts.txt"))
+
+
+def submitted(workdir, name):
+    with zipfile.ZipFile(os.path.join(workdir, "submission.zip")) as archive:
+        return archive.read(f"{name}.tsv").decode().splitlines()
+
+
+def test_a_whole_job(plan, capsys):
+    job = Job(plan)
+    os.makedirs(plan.workdir)
+    job.run()
+    assert glue.conclude(job) == 0
+    shown = capsys.readouterr().out
+    assert "SST-2 is skipped: data.dir=" in shown
+    assert starts(plan.workdir) == 3 * 2 * 2
+
+    best = os.path.join(plan.workdir, "mnli", "optim.learning_rate=5e-05,seed=1", "checkpoints", "7")
+    assert {point.config.init_from for point in job.points["rte"]} == {best}
+    assert {point.config.init_from for point in job.points["cola"]} == {plan.init_from}
+
+    content = json.loads((pathlib.Path(plan.workdir) / "results.json").read_text())
+    by_title = {row["title"]: row for row in content["tasks"]}
+    assert list(by_title) == ["CoLA", "MNLI-m", "MNLI-mm", "RTE"]
+    assert by_title["MNLI-m"]["score"] == pytest.approx(0.61)
+    assert by_title["MNLI-mm"]["score"] == pytest.approx(0.66)
+    assert by_title["CoLA"]["learning_rate"] == 1e-5, "the other one has a run that is no result"
+    average = content["averages"]["glue"]
+    assert average["value"] == pytest.approx(statistics.fmean([0.595, (0.61 + 0.66) / 2, 0.61]))
+    assert (average["of"], average["total"]) == (["CoLA", "MNLI", "RTE"], 8)
+    assert "of 3 of 8 tasks (CoLA, MNLI, RTE)" in shown
+
+    assert validate(os.path.join(plan.workdir, "submission.zip")) == []
+    assert "submission: SST-2.tsv has no predictions" in shown
+    assert "submission: AX.tsv" not in shown
+    assert submitted(plan.workdir, "AX")[1:3] == ["0\tneutral", "1\tentailment"], "of seed 1 of MNLI"
+    assert submitted(plan.workdir, "CoLA")[1:3] == ["0\t1", "1\t0"], "of seed 1"
+    assert (pathlib.Path(plan.workdir) / "table.png").stat().st_size > 5_000
+
+    again = Job(plan)
+    again.run()
+    assert glue.conclude(again) == 0
+    assert starts(plan.workdir) == 3 * 2 * 2, "nothing is run twice"
+    assert json.loads((pathlib.Path(plan.workdir) / "results.json").read_text()) == content
+
+
+def test_tasks_from_mnli_wait_for_it(plan, monkeypatch, capsys):
+    """One run of MNLI failed, so what comes after it is not run, and not lost either."""
+    job = Job(plan)
+    os.makedirs(plan.workdir)
+    monkeypatch.setattr(runner, "PROGRAM", ["-c", "raise SystemExit(5)"])
+    job.run()
+    assert starts(plan.workdir) == 0
+    assert glue.conclude(job) == 1
+    shown = capsys.readouterr().out
+    assert "RTE is not in the table: it starts from MNLI, whose runs are not all done" in shown
+    assert "task=mnli,optim.learning_rate=1e-05,seed=0 failed (5)" in shown
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"overrides": {"seed": 3}}, "--config.seed is what a flag of this tool sets"),
+        ({"tasks": ("sst2", "qqp"), "from_mnli": ()}, "has the data of none of sst2, qqp"),
+        ({"init_from": "/none"}, "init_from=/none holds no config.json"),
+        ({"learning_rates": [-1.0]}, "optim.learning_rate=-1.0 must be greater than 0"),
+    ],
+)
+def test_a_plan_that_cannot_work_is_refused(plan, change, says):
+    with pytest.raises(UserError) as error:
+        Job(Plan(**{**vars(plan), **change}))
+    assert says in str(error.value)
+
+
+def test_a_damaged_file_is_no_missing_task(plan):
+    path = pathlib.Path(plan.data_dir) / "RTE" / "dev.tsv"
+    path.write_text(path.read_text().replace("entailment", "entailed"))
+    with pytest.raises(UserError, match="label 'entailed' is unknown"):
+        Job(plan)
+
+
+def command(*flags):
+    return run(sys.executable, "-m", "fnet_jax.tools.glue", *flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--workdir=W", "--data_dir=D"], "--init_from is not given"),
+        (["--workdir=W", "--init_from=P"], "--data_dir is not given"),
+        (["--workdir=W", "--data_dir=D", "--from_scratch", "--init_from=P"], "exclude each other"),
+        (["--workdir=W", "--init_from=P", "--data_dir=D", "--tasks=cola,sst"], "--tasks=sst is unknown"),
+        (["--workdir=W", "--init_from=P", "--data_dir=D", "--learning_rates=a"], "must be numbers"),
+        (["--workdir=W", "--init_from=P", "--data_dir=D", "--tasks=rte", "--from_mnli=rte"], "needs mnli"),
+        (["--init_from=P", "--data_dir=D"], "--workdir is not given"),
+        (["--config.model.d_modl=3"], "did you mean d_model"),
+    ],
+)
+def test_bad_flags_are_one_line_and_exit_code_2(flags, says):
+    found = command(*flags)
+    assert found.returncode == 2
+    assert found.stderr.startswith("error: ")
+    assert found.stderr.count("\n") == 1
+    assert says in found.stderr
+
+
+def test_validate(tmp_path):
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("CoLA.tsv", "index\tprediction\n0\t2\n")
+    found = command(f"--validate={path}")
+    assert found.returncode == 1
+    assert "SST-2.tsv is missing" in found.stdout
+
+
+def test_a_real_run(overrides, tmp_path):
+    """From a pretrained model to a table and a submission, with one task and one setting."""
+    write_glue(tmp_path / "glue")
+    with jax.numpy_dtype_promotion("standard"):
+        assert train(smoke_config(overrides), f"{tmp_path}/P") == 0
+    flags = [
+        "--config=configs/glue.py:smoke", f"--init_from={tmp_path}/P", f"--data_dir={tmp_path}/glue",
+        f"--workdir={tmp_path}/W", "--tasks=stsb,rte", "--seeds=1", "--learning_rates=1e-2",
+    ]  # fmt: skip
+    found = command(*flags)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert "RTE is skipped" in found.stdout
+    (row,) = json.loads((tmp_path / "W" / "results.json").read_text())["tasks"]
+    assert (row["title"], row["examples"], row["runs"]) == ("STS-B", 20, 1)
+    assert row["not_whole"] == ["train", "validation"]
+    assert row["score"] == pytest.approx(statistics.fmean(row["metrics"].values()))
+    assert row["paper_score"] == row["metrics"]["spearman"]
+    assert "STS-B test has 20 examples here, not the official 1,379; left out" in found.stdout
+    assert validate(str(tmp_path / "W" / "submission.zip")) == []
