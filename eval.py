@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     compile_cache.enable()
 
     def show(values: dict[str, Any]) -> None:
-        if not hosts.is_first():
+        if not hosts.is_primary():
             return
         print(results.table(values))
         print(results.record(workdir, values), flush=True)

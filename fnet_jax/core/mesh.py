@@ -210,7 +210,7 @@ def axis_size(shape: Mapping[str, int], axes: Sequence[str]) -> int:
     return math.prod(shape.get(axis, 1) for axis in axes)
 
 
-def parts(logical: str) -> int:
+def num_shards(logical: str) -> int:
     """The number of parts of a logical axis under the mesh of the context, as far as the compiler places it.
 
     1 without a mesh, and inside `shard_map`, where each device sees its own part alone.
@@ -229,14 +229,14 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
     if mesh.size <= 1 or mesh.manual_axes:
         return x
     fits = [
-        None if name is None or size % parts(name) else name
+        None if name is None or size % num_shards(name) else name
         for size, name in zip(x.shape, logical, strict=True)
     ]
     return jax.lax.with_sharding_constraint(x, spec(*fits))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def gathered(w: jax.Array, logical: Logical, whole: str = "embed") -> jax.Array:
+def gather_param(w: jax.Array, logical: Logical, whole: str = "embed") -> jax.Array:
     """A parameter as it is used: whole along one logical axis, on its other axes as it lies.
 
     The gradient goes the other way: it is left where the parameter lies, so that the compiler can scatter it
@@ -250,12 +250,12 @@ def gathered(w: jax.Array, logical: Logical, whole: str = "embed") -> jax.Array:
     return constrain(w, *(None if name == whole or not whole else name for name in logical))
 
 
-def _gathered_forward(w: jax.Array, logical: Logical, whole: str) -> tuple[jax.Array, None]:
-    return gathered(w, logical, whole), None
+def _gather_param_forward(w: jax.Array, logical: Logical, whole: str) -> tuple[jax.Array, None]:
+    return gather_param(w, logical, whole), None
 
 
-def _gathered_backward(logical: Logical, whole: str, _: None, g: jax.Array) -> tuple[jax.Array]:
+def _gather_param_backward(logical: Logical, whole: str, _: None, g: jax.Array) -> tuple[jax.Array]:
     return (constrain(g, *logical),)
 
 
-gathered.defvjp(_gathered_forward, _gathered_backward)
+gather_param.defvjp(_gather_param_forward, _gather_param_backward)

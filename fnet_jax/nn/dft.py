@@ -22,7 +22,7 @@ compiler copies the result once more, 109 MB moved in place of 84 for `dense` at
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.nn.matrices import cos_sin, dct_matrix, einsum, wide
+from fnet_jax.nn.matrices import accum_dtype, cos_sin, dct_matrix, einsum
 
 # Factors (a, b) of combinations a·Re f + b·Im f.
 Wanted = tuple[tuple[int, int], ...]
@@ -33,13 +33,13 @@ _ALONG = {1: "bld,nl->bnd", 2: "bld,ed->ble"}
 
 def fourier_fft(x_BLD: jax.Array) -> jax.Array:
     """By `rfft2`: one library call over both axes, no transposes between."""
-    f_BLK = jnp.fft.rfft2(x_BLD.astype(wide(x_BLD)))
+    f_BLK = jnp.fft.rfft2(x_BLD.astype(accum_dtype(x_BLD)))
     return _fill_other_half(f_BLK.real, f_BLK.real, x_BLD.shape[-1]).astype(x_BLD.dtype)
 
 
 def hartley_fft(x_BLD: jax.Array) -> jax.Array:
     """By `rfft2`."""
-    f_BLK = jnp.fft.rfft2(x_BLD.astype(wide(x_BLD)))
+    f_BLK = jnp.fft.rfft2(x_BLD.astype(accum_dtype(x_BLD)))
     # The other half is the conjugate, so there −Im is +Im of this half.
     return _fill_other_half(f_BLK.real - f_BLK.imag, f_BLK.real + f_BLK.imag, x_BLD.shape[-1]).astype(
         x_BLD.dtype
@@ -48,13 +48,13 @@ def hartley_fft(x_BLD: jax.Array) -> jax.Array:
 
 def fourier_dense(x_BLD: jax.Array) -> jax.Array:
     """By `C x C − S x S`: two products of two matrices each."""
-    (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, wide(x_BLD)) for n in x_BLD.shape[1:])
+    (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, accum_dtype(x_BLD)) for n in x_BLD.shape[1:])
     return _two_products(x_BLD, (c_LL, -s_LL), (c_DD, s_DD))
 
 
 def hartley_dense(x_BLD: jax.Array) -> jax.Array:
     """By cas(a + b) = cos a·cas b + sin a·cas(−b), cas = cos + sin."""
-    (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, wide(x_BLD)) for n in x_BLD.shape[1:])
+    (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, accum_dtype(x_BLD)) for n in x_BLD.shape[1:])
     return _two_products(x_BLD, (c_LL, s_LL), (c_DD + s_DD, c_DD - s_DD))
 
 
@@ -96,15 +96,15 @@ def hartley_split(x_BLD: jax.Array) -> jax.Array:
 
 def dct_dense(x_BLD: jax.Array, axis: int) -> jax.Array:
     """The orthonormal cosine transform of `transforms.dct` along the length or the width (axis 1 or 2)."""
-    return einsum(_ALONG[axis], x_BLD, dct_matrix(x_BLD.shape[axis], wide(x_BLD)).astype(x_BLD.dtype))
+    return einsum(_ALONG[axis], x_BLD, dct_matrix(x_BLD.shape[axis], accum_dtype(x_BLD)).astype(x_BLD.dtype))
 
 
 def dct_folded(x_BLD: jax.Array, axis: int) -> jax.Array:
     """As `dct_dense`: even rows of T see x[j] + x[n−1−j] only, odd rows x[j] − x[n−1−j]."""
     n = x_BLD.shape[axis]
     m = n // 2
-    matrix = dct_matrix(n, wide(x_BLD)).astype(x_BLD.dtype)
-    x = x_BLD.astype(wide(x_BLD))
+    matrix = dct_matrix(n, accum_dtype(x_BLD)).astype(x_BLD.dtype)
+    x = x_BLD.astype(accum_dtype(x_BLD))
 
     def part(start: int, stop: int) -> jax.Array:
         return jax.lax.slice_in_dim(x, start, stop, axis=axis)
@@ -146,13 +146,13 @@ def _two_products(
 
 
 def fold(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """Even and odd part of x along one axis of n elements, in `wide(x)`.
+    """Even and odd part of x along one axis of n elements, in `accum_dtype(x)`.
 
     Returns:
         x[k] + x[n−k] for 0 ≤ k ≤ n/2, where x[0] and, for even n, x[n/2] stand alone; and
         x[k] − x[n−k] for 0 < k < n/2.
     """
-    x = x.astype(wide(x))
+    x = x.astype(accum_dtype(x))
     n = x.shape[axis]
     m = (n - 1) // 2
 
@@ -181,7 +181,7 @@ def unfold(even: jax.Array | None, odd: jax.Array | None, n: int, axis: int) -> 
 def quarters(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     """C for the even part along an axis, S for the odd one, in the dtype of x."""
     n = x.shape[axis]
-    c, s = cos_sin(n, wide(x), n // 2 + 1, n // 2 + 1)
+    c, s = cos_sin(n, accum_dtype(x), n // 2 + 1, n // 2 + 1)
     inner = slice(1, (n + 1) // 2)
     return c.astype(x.dtype), s[inner, inner].astype(x.dtype)
 
@@ -205,7 +205,7 @@ class _FoldedMatrices:
 def _split(x_BLD: jax.Array, wanted: Wanted) -> jax.Array:
     """As `two_stages`, for columns 0 … D//2 of f = F_L x F_D."""
     width = x_BLD.shape[-1]
-    c_DK, s_DK = cos_sin(width, wide(x_BLD), width, width // 2 + 1)
+    c_DK, s_DK = cos_sin(width, accum_dtype(x_BLD), width, width // 2 + 1)
     h_BZLK = einsum("bld,zdk->bzlk", x_BLD, jnp.stack([c_DK, -s_DK]).astype(x_BLD.dtype))
     return two_stages(h_BZLK, wanted)
 
@@ -221,7 +221,7 @@ def two_stages(h_BZLK: jax.Array, wanted: Wanted) -> jax.Array:
         wanted: pairs of factors.
     """
     batch, _, length, _ = h_BZLK.shape
-    dtype, wider = h_BZLK.dtype, wide(h_BZLK)
+    dtype, wider = h_BZLK.dtype, accum_dtype(h_BZLK)
     l1, l2 = _factors(length)
     c, s = (part.reshape(l1, l1, l2) for part in cos_sin(length, wider, l1, length))
     first = jnp.stack([jnp.stack([c, s]), jnp.stack([-s, c])]).astype(dtype)  # [out Z, in Z, c, a, m]

@@ -8,7 +8,7 @@ together: with a = x C and b = x S along the width, columns 0 ≤ k ≤ D/2,
 
 with C and S along the length. b_0 and b_(D/2) are zero, a_0 and a_(D/2) have no partner, so these two share
 pair 0. D/2 pairs of real columns are as many numbers as x has; they are what travels, twice
-(`parallel.with_all_positions`). Letter K: D/2 pairs; Z: a and b.
+(`parallel.with_whole_sequences`). Letter K: D/2 pairs; Z: a and b.
 """
 
 import functools
@@ -17,10 +17,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.mesh import parts
+from fnet_jax.core.mesh import num_shards
 from fnet_jax.nn import dft
-from fnet_jax.nn.matrices import cos_sin, einsum, wide
-from fnet_jax.nn.parallel import has_first_part, per_device, with_all_positions
+from fnet_jax.nn.matrices import accum_dtype, cos_sin, einsum
+from fnet_jax.nn.parallel import has_first_part, shard_map_batch, with_whole_sequences
 
 FOURIER: dft.Wanted = ((1, 0), (1, 0))
 HARTLEY: dft.Wanted = ((1, -1), (1, 1))
@@ -46,14 +46,14 @@ def transform(x_BLD: jax.Array, way: str, wanted: dft.Wanted) -> jax.Array:
         first_BLZ = jnp.where(has_first_part(), alone_BLZ, pairs_BLZK[..., 0])
         return jnp.concatenate([first_BLZ[..., None], pairs_BLZK[..., 1:]], axis=-1).astype(x_BLD.dtype)
 
-    y_BLZK = with_all_positions(on_device, along_width(x_BLD).astype(x_BLD.dtype))
+    y_BLZK = with_whole_sequences(on_device, along_width(x_BLD).astype(x_BLD.dtype))
     lower, upper = y_BLZK[:, :, 0], y_BLZK[:, :, 1]
     return jnp.concatenate([lower, upper[..., :1], upper[..., :0:-1]], axis=-1)
 
 
 def why_not(width: int) -> str | None:
     """Why the width D cannot be divided, or None."""
-    step = 2 * parts("length")
+    step = 2 * num_shards("length")
     return f"model.d_model={width} is not a multiple of 2·mesh.seq={step}" if width % step else None
 
 
@@ -62,15 +62,15 @@ def _pack(a: jax.Array, b: jax.Array) -> jax.Array:
     return jnp.stack([a[..., :-1], jnp.concatenate([a[..., -1:], b], axis=-1)], axis=2)
 
 
-@per_device
+@shard_map_batch
 def _width_fft(x_BLD: jax.Array) -> jax.Array:
-    f = jnp.fft.rfft(x_BLD.astype(wide(x_BLD)), axis=-1)
+    f = jnp.fft.rfft(x_BLD.astype(accum_dtype(x_BLD)), axis=-1)
     return _pack(f.real, -f.imag[..., 1:-1])
 
 
 def _width_dense(x_BLD: jax.Array) -> jax.Array:
     width = x_BLD.shape[-1]
-    c, s = cos_sin(width, wide(x_BLD), width, width // 2 + 1)
+    c, s = cos_sin(width, accum_dtype(x_BLD), width, width // 2 + 1)
     matrix_DZK = _pack(c[None], s[None, :, 1:-1])[0].astype(x_BLD.dtype)
     return einsum("bld,dzk->blzk", x_BLD, matrix_DZK)
 
@@ -84,7 +84,7 @@ def _width_folded(x_BLD: jax.Array) -> jax.Array:
 
 
 def _length_fft(h_BLZK: jax.Array, wanted: dft.Wanted) -> jax.Array:
-    h = h_BLZK.astype(wide(h_BLZK))
+    h = h_BLZK.astype(accum_dtype(h_BLZK))
     f = jnp.fft.fft(jax.lax.complex(h[:, :, 0], -h[:, :, 1]), axis=1)
     lower, upper = (p * f.real + q * f.imag for p, q in wanted)
     return jnp.stack([lower, dft.mirrored(upper)], axis=2)
@@ -98,7 +98,7 @@ def _length_split(h_BLZK: jax.Array, wanted: dft.Wanted) -> jax.Array:
 
 def _length_dense(h_BLZK: jax.Array, wanted: dft.Wanted) -> jax.Array:
     (p, q), _ = wanted
-    c, s = cos_sin(h_BLZK.shape[1], wide(h_BLZK))
+    c, s = cos_sin(h_BLZK.shape[1], accum_dtype(h_BLZK))
     u, v = (
         einsum("blk,nl->bnk", h_BLZK[:, :, z], matrix.astype(h_BLZK.dtype), keep_wide=True)
         for z, matrix in enumerate((p * c - q * s, -p * s - q * c))

@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from fnet_jax.core.config import ModelConfig
-from fnet_jax.core.mesh import constrain, gathered
+from fnet_jax.core.mesh import constrain, gather_param
 from fnet_jax.core.special_tokens import PAD_ID
 from fnet_jax.nn import transforms
-from fnet_jax.nn.layers import LayerNorm, dense, lean, normal_init
+from fnet_jax.nn.layers import LayerNorm, dense, normal_init, remat_module
 from fnet_jax.nn.mixers import MIXERS
 from fnet_jax.nn.parallel import first_position
 
@@ -103,9 +103,11 @@ class Embedder(nn.Module):
                 f"cut the input or raise max_seq_length"
             )
         input_ids_BL, type_ids_BL = (constrain(ids, "batch", "length") for ids in (input_ids_BL, type_ids_BL))
-        word_BLE = jnp.take(gathered(self.word.embedding, ("vocab", "embed"), whole=""), input_ids_BL, axis=0)
-        position_LE = gathered(self.position.embedding, (None, "embed"))[:length]
-        type_BLE = jnp.take(gathered(self.type.embedding, (None, "embed")), type_ids_BL, axis=0)
+        word_BLE = jnp.take(
+            gather_param(self.word.embedding, ("vocab", "embed"), whole=""), input_ids_BL, axis=0
+        )
+        position_LE = gather_param(self.position.embedding, (None, "embed"))[:length]
+        type_BLE = jnp.take(gather_param(self.type.embedding, (None, "embed")), type_ids_BL, axis=0)
         x_BLE = word_BLE + position_LE[None] + type_BLE
         x_BLD = self.hidden_mapping_in(self.layer_norm(x_BLE))
         return constrain(self.dropout(x_BLD, deterministic), "batch", "length", None)
@@ -128,11 +130,11 @@ class Block(nn.Module):
         c = self.config
         mixed_BLD = MIXERS[self.mixer](c, name=self.mixer)(x_BLD, padding_mask_BL, deterministic)
         x_BLD = constrain(x_BLD + mixed_BLD, "batch", "length", None)
-        x_BLD = lean(LayerNorm)(output_dtype=c.dtype, name="mixing_layer_norm")(x_BLD)
+        x_BLD = remat_module(LayerNorm)(output_dtype=c.dtype, name="mixing_layer_norm")(x_BLD)
         x_BLD = constrain(
             x_BLD + FeedForward(c, name="feed_forward")(x_BLD, deterministic), "batch", "length", None
         )
-        return lean(LayerNorm)(output_dtype=c.dtype, name="output_layer_norm")(x_BLD), None
+        return remat_module(LayerNorm)(output_dtype=c.dtype, name="output_layer_norm")(x_BLD), None
 
 
 class FeedForward(nn.Module):

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fnet_jax.core.config import ModelConfig
-from fnet_jax.core.mesh import Logical, gathered
+from fnet_jax.core.mesh import Logical, gather_param
 from fnet_jax.core.schema import Head
 from fnet_jax.nn.encoder import Encoder
 from fnet_jax.nn.layers import LayerNorm, dense, normal_init
@@ -207,7 +207,7 @@ class OutputProjection(nn.Module):
         if kernel_CD is None:
             kernel_CD = self.param("output_kernel", normal_init, (self.num_outputs, x.shape[-1]))
         bias_C = self.param("output_bias", normal_init, (self.num_outputs,))
-        kernel_CD = gathered(kernel_CD.astype(x.dtype), self.logical)
+        kernel_CD = gather_param(kernel_CD.astype(x.dtype), self.logical)
         logits = jnp.einsum("...d,cd->...c", x, kernel_CD, preferred_element_type=jnp.float32)
         return logits + jnp.expand_dims(bias_C, tuple(range(x.ndim - 1)))
 

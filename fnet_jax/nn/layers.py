@@ -8,13 +8,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.mesh import Logical, gathered
+from fnet_jax.core.mesh import Logical, gather_param
 
 INIT_STDDEV = 0.02
 normal_init = nn.initializers.normal(INIT_STDDEV)
 
 
-def lean(module: type[nn.Module]) -> type[nn.Module]:
+def remat_module(module: type[nn.Module]) -> type[nn.Module]:
     """A module that keeps its input for the backward pass, and computes what else it needs anew.
 
     For cheap functions, elementwise or nearly so, and for gathering a parameter from other devices. Left
@@ -38,12 +38,12 @@ def dense(
     """
     layer = _GeluDense if gelu else nn.DenseGeneral
     options = {"kernel_init": normal_init} | options
-    return lean(layer)(features, dot_general=functools.partial(_gathered_dot, logical), **options)
+    return remat_module(layer)(features, dot_general=functools.partial(_gathered_dot, logical), **options)
 
 
 def _gathered_dot(logical: Logical, x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
     """`jax.lax.dot_general`; the kernel comes in the dtype of the computation and travels in it."""
-    return jax.lax.dot_general(x, gathered(kernel, logical), *args, **options)
+    return jax.lax.dot_general(x, gather_param(kernel, logical), *args, **options)
 
 
 class _GeluDense(nn.DenseGeneral):

@@ -16,20 +16,20 @@ MAX_EXACT_SIZE = 65_536
 _MAX_PALEY_ORDER = 512
 
 
-def wide(x: jax.Array) -> jnp.dtype:
+def accum_dtype(x: jax.Array) -> jnp.dtype:
     """The dtype to add in: float32, or float64 for float64."""
     return jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
 
 
 def einsum(equation: str, a: jax.Array, b: jax.Array, *, keep_wide: bool = False) -> jax.Array:
-    """`jnp.einsum` of two arrays of one dtype, at full precision, added in `wide(a)`.
+    """`jnp.einsum` of two arrays of one dtype, at full precision, added in `accum_dtype(a)`.
 
     Returns:
-        The dtype of its inputs, or `wide(a)` if `keep_wide`: for a result that is added to before it
+        The dtype of its inputs, or `accum_dtype(a)` if `keep_wide`: for a result that is added to before it
         is rounded.
     """
-    precision = jax.lax.Precision.HIGHEST if a.dtype == wide(a) else None
-    y = jnp.einsum(equation, a, b, precision=precision, preferred_element_type=wide(a))
+    precision = jax.lax.Precision.HIGHEST if a.dtype == accum_dtype(a) else None
+    y = jnp.einsum(equation, a, b, precision=precision, preferred_element_type=accum_dtype(a))
     return y if keep_wide else y.astype(a.dtype)
 
 

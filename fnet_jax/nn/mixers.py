@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from fnet_jax.core.config import AttentionImpl, ModelConfig
-from fnet_jax.core.mesh import gathered
+from fnet_jax.core.mesh import gather_param
 from fnet_jax.nn import transforms
 from fnet_jax.nn.layers import dense, normal_init
-from fnet_jax.nn.parallel import divide_heads, divide_positions, with_all_positions
+from fnet_jax.nn.parallel import divide_heads, divide_positions, with_whole_sequences
 
 
 class Fourier(nn.Module):
@@ -223,9 +223,9 @@ def _fixed_shape(mixer: Linear | Random, x_BLD: jax.Array) -> tuple[int, int]:
 
 def _matrices_mix(x_BLD: jax.Array, hidden_kernel_DD: jax.Array, seq_kernel_LL: jax.Array) -> jax.Array:
     """`y[n, k] = Σ seq_kernel[n, i] x[i, j] hidden_kernel[j, k]`, in the dtype of x."""
-    hidden_kernel_DD = gathered(hidden_kernel_DD.astype(x_BLD.dtype), (None, "embed"))
+    hidden_kernel_DD = gather_param(hidden_kernel_DD.astype(x_BLD.dtype), (None, "embed"))
     h_BLD = jnp.einsum("blj,jk->blk", x_BLD, hidden_kernel_DD)
-    return with_all_positions(_along_length, h_BLD, seq_kernel_LL.astype(x_BLD.dtype))
+    return with_whole_sequences(_along_length, h_BLD, seq_kernel_LL.astype(x_BLD.dtype))
 
 
 def _along_length(h_BLD: jax.Array, seq_kernel_LL: jax.Array) -> jax.Array:

@@ -12,10 +12,10 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.mesh import AXES, Logical, axis_size, constrain, parts, spec
+from fnet_jax.core.mesh import AXES, Logical, axis_size, constrain, num_shards, spec
 
 
-def per_device(fn: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
+def shard_map_batch(fn: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
     """Runs `fn` on what each device has of x[B, L, ...]; y is divided in the same way.
 
     With a batch that does not divide (a single example at inference) it is `fn` itself. `fn` must treat
@@ -24,7 +24,7 @@ def per_device(fn: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], ja
 
     def mapped(x: jax.Array) -> jax.Array:
         mesh = jax.sharding.get_abstract_mesh()
-        if mesh.size <= 1 or set(mesh.manual_axes) & set(mesh.shape) or x.shape[0] % parts("batch"):
+        if mesh.size <= 1 or set(mesh.manual_axes) & set(mesh.shape) or x.shape[0] % num_shards("batch"):
             return fn(x)
         # check_vma=False: a kernel does not say over which mesh axes its result varies.
         divided = spec("batch", "length")
@@ -33,7 +33,7 @@ def per_device(fn: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], ja
     return mapped
 
 
-def with_all_positions(fn: Callable[..., jax.Array], x: jax.Array, *shared: jax.Array) -> jax.Array:
+def with_whole_sequences(fn: Callable[..., jax.Array], x: jax.Array, *shared: jax.Array) -> jax.Array:
     """`fn(x, *shared)` for a `fn` that mixes positions but treats the last axis element by element.
 
     Where positions are divided, an all-to-all gives each device all positions of a part of the last axis,
@@ -44,7 +44,7 @@ def with_all_positions(fn: Callable[..., jax.Array], x: jax.Array, *shared: jax.
         x: [B, L, ..., W] with W divisible by the parts of L.
         shared: arrays that every device needs whole, such as a matrix [L, L].
     """
-    if parts("length") == 1:
+    if num_shards("length") == 1:
         return fn(x, *shared)
     (axis,) = AXES.length
 
@@ -76,7 +76,7 @@ def _exchange(
     x_BLHX: jax.Array, before: Logical, after: Logical, split_axis: int, concat_axis: int
 ) -> jax.Array:
     batch = _batch(x_BLHX)
-    if parts("length") == 1:
+    if num_shards("length") == 1:
         return constrain(x_BLHX, batch, *after, None)
     (axis,) = AXES.length
     exchange = functools.partial(
@@ -91,7 +91,7 @@ def take_positions(x_BLD: jax.Array, positions_BP: jax.Array) -> jax.Array:
 
     Each device gives what it has and zeros for the rest; adding up scatters. P must divide as L does.
     """
-    if parts("length") == 1:
+    if num_shards("length") == 1:
         # Indexed within each example, so a batch spread over devices needs no communication.
         return jnp.take_along_axis(x_BLD, positions_BP[:, :, None], axis=1)
     (axis,) = AXES.length
@@ -107,7 +107,7 @@ def take_positions(x_BLD: jax.Array, positions_BP: jax.Array) -> jax.Array:
 
 def first_position(x_BLD: jax.Array) -> jax.Array:
     """x[:, 0] as [B, D], on every device that shares the example."""
-    if parts("length") == 1:
+    if num_shards("length") == 1:
         return x_BLD[:, 0]
     (axis,) = AXES.length
 
@@ -120,7 +120,7 @@ def first_position(x_BLD: jax.Array) -> jax.Array:
 
 
 def has_first_part() -> jax.Array | bool:
-    """Inside the `fn` of `with_all_positions`: whether this device has the first part of the last axis."""
+    """Inside the `fn` of `with_whole_sequences`: whether this device has the first part of the last axis."""
     (axis,) = AXES.length
     return axis not in jax.sharding.get_abstract_mesh().manual_axes or jax.lax.axis_index(axis) == 0
 

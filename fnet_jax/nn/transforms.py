@@ -22,11 +22,11 @@ import jax
 
 from fnet_jax.core.config import FourierImpl
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import parts
+from fnet_jax.core.mesh import num_shards
 from fnet_jax.nn import dft, dft_pairs
 from fnet_jax.nn.kernels import fourier_tpu
-from fnet_jax.nn.matrices import MAX_EXACT_SIZE, einsum, hadamard_factors, wide
-from fnet_jax.nn.parallel import per_device, with_all_positions
+from fnet_jax.nn.matrices import MAX_EXACT_SIZE, accum_dtype, einsum, hadamard_factors
+from fnet_jax.nn.parallel import shard_map_batch, with_whole_sequences
 
 Transform = Callable[[jax.Array], jax.Array]
 
@@ -115,7 +115,7 @@ def dct(x_BLD: jax.Array) -> jax.Array:
     Raises:
         ValueError: if L or D is above `MAX_EXACT_SIZE`.
     """
-    return with_all_positions(functools.partial(_dct_along, 1), _dct_along(2, x_BLD))
+    return with_whole_sequences(functools.partial(_dct_along, 1), _dct_along(2, x_BLD))
 
 
 def _dct_along(axis: int, x: jax.Array) -> jax.Array:
@@ -162,13 +162,13 @@ def _symmetric(fn: Transform) -> Transform:
 def _hadamard(x_BLD: jax.Array) -> jax.Array:
     _, length, width = x_BLD.shape
     along_length = functools.partial(_kronecker, size=length, before=1)
-    return with_all_positions(along_length, _kronecker(x_BLD, width, before=length))
+    return with_whole_sequences(along_length, _kronecker(x_BLD, width, before=length))
 
 
 def _kronecker(x: jax.Array, size: int, before: int) -> jax.Array:
     """Multiplies by H_size along the axis of that size that has `before` elements per example before it."""
     shape, after = x.shape, math.prod(x.shape[1:]) // before
-    for h in hadamard_factors(size, wide(x)):
+    for h in hadamard_factors(size, accum_dtype(x)):
         factor = h.shape[0]
         after //= factor
         x = einsum("fg,bagz->bafz", h.astype(x.dtype), x.reshape(shape[0], before, factor, after))
@@ -186,14 +186,14 @@ Ways = Mapping[FourierImpl, Transform]
 
 # XLA's partitioner gathers the whole batch for an FFT or a kernel: those run per device.
 _FOURIER: Ways = {
-    "fft": _symmetric(per_device(dft.fourier_fft)),
+    "fft": _symmetric(shard_map_batch(dft.fourier_fft)),
     "dft": _symmetric(dft.fourier_dense),
     "folded": _symmetric(dft.fourier_folded),
     "split": _symmetric(dft.fourier_split),
-    "pallas": _symmetric(per_device(_kernel)),
+    "pallas": _symmetric(shard_map_batch(_kernel)),
 }
 _HARTLEY: Ways = {
-    "fft": _symmetric(per_device(dft.hartley_fft)),
+    "fft": _symmetric(shard_map_batch(dft.hartley_fft)),
     "dft": _symmetric(dft.hartley_dense),
     "folded": _symmetric(dft.hartley_folded),
     "split": _symmetric(dft.hartley_split),
@@ -211,7 +211,7 @@ _FOURIER_DIVIDED, _HARTLEY_DIVIDED = _divided(dft_pairs.FOURIER), _divided(dft_p
 
 def _apply(whole: Ways, divided: Ways, x_BLD: jax.Array, impl: FourierImpl) -> jax.Array:
     ways = whole
-    if parts("length") > 1:
+    if num_shards("length") > 1:
         ways = divided
         if reason := dft_pairs.why_not(x_BLD.shape[-1]):
             raise UserError(f"positions cannot be divided: {reason}")

@@ -57,7 +57,7 @@ def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -
         except Exception as error:
             if hosts.count() == 1:
                 raise
-            lost = hosts.lost_another(error)
+            lost = hosts.describe_lost_peer(error)
             if not lost:
                 traceback.print_exc()
             cause = str(error).strip().splitlines() or [""]
@@ -173,5 +173,5 @@ def _require(holds: bool, message: str) -> None:
 def _die(message: str, code: int = EXIT_USER_ERROR) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     if hosts.is_joined():
-        hosts.leave(code, message)
+        hosts.exit_with_peers(code, message)
     sys.exit(code)

@@ -59,9 +59,9 @@ def start_by_flags(config: Config, workdir: str) -> None:
         return
     hosts.require_same({**versions(), **config_lib.flat(config), "--workdir": workdir})
     hosts.require_same({"devices per process": jax.local_device_count()})
-    names = hosts.exchange(socket.gethostname())
+    names = hosts.all_gather(socket.gethostname())
     more = f" and {len(names) - _SHOWN_HOSTS} more" if len(names) > _SHOWN_HOSTS else ""
-    hosts.say(
+    hosts.print_once(
         f"process 0 of {hosts.count()}: {jax.device_count()} devices, {jax.local_device_count()} here; "
         f"hosts {', '.join(names[:_SHOWN_HOSTS])}{more}"
     )
@@ -118,7 +118,7 @@ def start(
         raise MachineError(_refusal(str(error))) from error
     finally:
         alarm.cancel()
-    hosts.heed()
+    hosts.watch_peers()
 
 
 def _check_port(port: int) -> None:

@@ -55,18 +55,18 @@ def is_joined() -> bool:
     return "jax" in sys.modules and service().coordinator_address is not None
 
 
-def is_first() -> bool:
+def is_primary() -> bool:
     """Whether this is process 0, which prints and writes for all."""
     return index() == 0
 
 
-def say(text: str) -> None:
+def print_once(text: str) -> None:
     """Prints a line, once."""
-    if is_first():
+    if is_primary():
         print(text, flush=True)
 
 
-def exchange(value: str, what: str = "the others", timeout_s: float = TIMEOUT_S) -> list[str]:
+def all_gather(value: str, what: str = "the others", timeout_s: float = TIMEOUT_S) -> list[str]:
     """The values of all processes, by their numbers.
 
     Args:
@@ -89,7 +89,7 @@ def exchange(value: str, what: str = "the others", timeout_s: float = TIMEOUT_S)
     return [found for _, found in sorted(client.key_value_dir_get(key))]
 
 
-def agree(value: T, what: str = "process 0", timeout_s: float = TIMEOUT_S) -> T:
+def broadcast(value: T, what: str = "process 0", timeout_s: float = TIMEOUT_S) -> T:
     """Process 0's value, which JSON must be able to hold; the others' values do not count.
 
     Args:
@@ -104,7 +104,7 @@ def agree(value: T, what: str = "process 0", timeout_s: float = TIMEOUT_S) -> T:
         return value
     key = f"fnet_jax/{next(_calls)}"
     client = service().client
-    if is_first():
+    if is_primary():
         client.key_value_set(key, json.dumps(value))
         return value
     try:
@@ -113,7 +113,7 @@ def agree(value: T, what: str = "process 0", timeout_s: float = TIMEOUT_S) -> T:
         raise MachineError(_late(what, timeout_s, str(error))) from error
 
 
-def first_does(work: Callable[[], object], what: str, timeout_s: float = TIMEOUT_S) -> None:
+def run_on_primary(work: Callable[[], object], what: str, timeout_s: float = TIMEOUT_S) -> None:
     """Process 0 does some work while the others wait; where it fails, all do.
 
     Args:
@@ -125,20 +125,20 @@ def first_does(work: Callable[[], object], what: str, timeout_s: float = TIMEOUT
         UserError: as on process 0.
         MachineError: if it failed otherwise or took too long.
     """
-    if not is_first():
-        verdict = agree(["", ""], f"process 0 to {what}", timeout_s)
+    if not is_primary():
+        verdict = broadcast(["", ""], f"process 0 to {what}", timeout_s)
         if verdict[0]:
             raise (UserError if verdict[0] == "user" else MachineError)(verdict[1])
         return
     try:
         work()
     except UserError as error:
-        agree(["user", str(error)])
+        broadcast(["user", str(error)])
         raise
     except Exception as error:
-        agree(["machine", f"process 0 could not {what} ({type(error).__name__}: {error})"])
+        broadcast(["machine", f"process 0 could not {what} ({type(error).__name__}: {error})"])
         raise
-    agree(["", ""])
+    broadcast(["", ""])
 
 
 def require_same(values: Mapping[str, Any]) -> None:
@@ -151,9 +151,9 @@ def require_same(values: Mapping[str, Any]) -> None:
         UserError: on all processes, naming the first key that differs, and both values.
     """
     text = json.dumps(values, sort_keys=True)
-    if len(set(exchange(hashlib.sha256(text.encode()).hexdigest()))) == 1:
+    if len(set(all_gather(hashlib.sha256(text.encode()).hexdigest()))) == 1:
         return
-    everyone = [json.loads(found) for found in exchange(text)]
+    everyone = [json.loads(found) for found in all_gather(text)]
     for number, other in enumerate(everyone):
         for key in sorted(everyone[0].keys() | other.keys()):
             here, there = everyone[0].get(key), other.get(key)
@@ -164,7 +164,7 @@ def require_same(values: Mapping[str, Any]) -> None:
                 )
 
 
-def blind(directory: str) -> list[int]:
+def processes_without(directory: str) -> list[int]:
     """Numbers of the processes that do not see what process 0 writes into `directory`; [] if all share it.
 
     Args:
@@ -175,7 +175,7 @@ def blind(directory: str) -> list[int]:
     """
     if count() == 1:
         return []
-    path = os.path.join(directory, agree(f".seen-{uuid.uuid4().hex}"))
+    path = os.path.join(directory, broadcast(f".seen-{uuid.uuid4().hex}"))
 
     def write() -> None:
         try:
@@ -187,20 +187,20 @@ def blind(directory: str) -> list[int]:
                 f"{directory} cannot be written ({error.strerror}); name another folder"
             ) from error
 
-    first_does(write, f"write into {directory}")
+    run_on_primary(write, f"write into {directory}")
     deadline = time.monotonic() + _SEEN_AFTER_S
     while not (seen := os.path.exists(path)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    answers = exchange("seen" if seen else "")
-    if is_first():
+    answers = all_gather("seen" if seen else "")
+    if is_primary():
         os.remove(path)
     return [number for number, answer in enumerate(answers) if not answer]
 
 
-def leave(code: int, message: str) -> NoReturn:
+def exit_with_peers(code: int, message: str) -> NoReturn:
     """Ends this process after an error, without the end of the others that `sys.exit` would wait for.
 
-    Processes that fail together leave together. One that fails alone tells the others, see `heed`.
+    Processes that fail together leave together. One that fails alone tells the others, see `watch_peers`.
 
     Args:
         code: to exit with.
@@ -211,22 +211,22 @@ def leave(code: int, message: str) -> NoReturn:
     with contextlib.suppress(Exception):
         told = json.dumps([index(), code, message])
         service().client.key_value_set(_FAILED, told, allow_overwrite=True)
-    _leave_together(code)
+    _exit_together(code)
 
 
-def _leave_together(code: int) -> NoReturn:
+def _exit_together(code: int) -> NoReturn:
     """Ends this process when all have come so far, or some time later; process 0, which serves them, last."""
     with contextlib.suppress(Exception):
         service().client.wait_at_barrier("fnet_jax/leave", int(_LEAVE_TIMEOUT_S * 1000))
-    if is_first():
+    if is_primary():
         time.sleep(_LAST_S)
     os._exit(code)
 
 
-def heed() -> None:
+def watch_peers() -> None:
     """From now on, another process's error ends this one too, wherever it waits."""
     done = threading.Event()
-    thread = threading.Thread(target=_heed, args=(done,), daemon=True)
+    thread = threading.Thread(target=_watch_peers, args=(done,), daemon=True)
     thread.start()
 
     def stop() -> None:
@@ -236,7 +236,7 @@ def heed() -> None:
     atexit.register(stop)  # before JAX's own end
 
 
-def _heed(done: threading.Event) -> None:
+def _watch_peers(done: threading.Event) -> None:
     client = service().client
     while not done.wait(_LOOK_EVERY_S):
         with contextlib.suppress(Exception):  # nobody has failed, or the service is gone
@@ -245,10 +245,10 @@ def _heed(done: threading.Event) -> None:
     if done.wait(_OWN_WORDS_S) or number == index():
         return
     print(f"error: process {number} of {count()} has failed: {message}", file=sys.stderr, flush=True)
-    _leave_together(code)
+    _exit_together(code)
 
 
-def lost_another(error: BaseException) -> str:
+def describe_lost_peer(error: BaseException) -> str:
     """A sentence if `error` says that another process is gone, or nothing."""
     text = str(error)
     if count() == 1 or not re.search(r"Gloo|NCCL|UNAVAILABLE|heartbeat|Connection (reset|closed)", text):

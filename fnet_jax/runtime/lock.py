@@ -79,7 +79,7 @@ def take(workdir: str) -> Lock | None:
         UserError: in all processes, if another trainer has it.
     """
     taken: list[Lock] = []
-    hosts.first_does(lambda: taken.append(Lock(workdir)), f"lock {workdir}")
+    hosts.run_on_primary(lambda: taken.append(Lock(workdir)), f"lock {workdir}")
     return taken[0] if taken else None
 
 

@@ -49,7 +49,7 @@ class LabelledDataset(abc.ABC):
         self.tokenizer_path = _tokenizer_once(config, workdir, self.data)
         self.tokenizer: Tokenizer = load_tokenizer(self.tokenizer_path)
         self.vocab_size = self.tokenizer.vocab_size
-        self.remarks = (*self.data.remarks, *self.remarks_on_length())
+        self.warnings = (*self.data.warnings, *self.length_warnings())
 
     def fingerprint(self) -> dict[str, str]:
         """What must be equal on all hosts, by name."""
@@ -84,7 +84,7 @@ class LabelledDataset(abc.ABC):
     ) -> list[str]:
         """Leaves in the workdir what the model says of each example; returns lines that say where."""
 
-    def remarks_on_length(self) -> list[str]:
+    def length_warnings(self) -> list[str]:
         """What a person should know about examples that are longer than the model."""
         return []
 
@@ -99,7 +99,7 @@ def _tokenizer_once(config: Config, workdir: str, data: LabelledData) -> str:
     def find() -> str:
         return _tokenizer_path(config, workdir, data)
 
-    hosts.first_does(find, "find or train the tokenizer", PREPARE_TIMEOUT_S)
+    hosts.run_on_primary(find, "find or train the tokenizer", PREPARE_TIMEOUT_S)
     return find()
 
 

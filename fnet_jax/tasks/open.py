@@ -79,31 +79,31 @@ def _reader(task_name: str, data: DataConfig) -> Reader:
 
 
 def _say_what_is_not_whole(found: LabelledData) -> LabelledData:
-    remarks = [
+    warnings = [
         f"{found.task.title} {split.name}: {len(split):,} of {split.official_rows:,} official examples "
         f"({split.source}); figures on it compare with no table"
         for split in found.splits.values()
         if not split.is_whole
     ]
-    remarks += [  # a test split is missed when it is asked for
+    warnings += [  # a test split is missed when it is asked for
         f"{found.task.title} {name}: {what}"
         for name, what in found.missing.items()
         if not name.startswith("test")
     ]
-    return dataclasses.replace(found, remarks=(*found.remarks, *remarks))
+    return dataclasses.replace(found, warnings=(*found.warnings, *warnings))
 
 
 def _limit(found: LabelledData, data: DataConfig, seed: int) -> LabelledData:
     """Applies `data.max_train_examples` and `data.max_eval_examples`; a test split stays whole."""
     splits = dict(found.splits)
-    remarks = list(found.remarks)
+    warnings = list(found.warnings)
     for name, split in found.splits.items():
         if name == "train":
             splits[name], key = choose(split, data.max_train_examples, seed), "max_train_examples"
         elif name in found.task.validation_splits:  # the same whatever the seed, and from all over the file
             splits[name], key = choose(split, data.max_eval_examples, _EVAL_SEED), "max_eval_examples"
         if len(splits[name]) < len(split):
-            remarks.append(
+            warnings.append(
                 f"{found.task.title} {name}: {len(splits[name]):,} of {len(split):,} examples (data.{key})"
             )
-    return dataclasses.replace(found, splits=splits, remarks=tuple(remarks))
+    return dataclasses.replace(found, splits=splits, warnings=tuple(warnings))

@@ -24,12 +24,12 @@ class Scores:
         values: the task's metrics, `score`, `paper_score`; nan where one is not defined; empty without
             labels.
         baseline: the same of the answer that is right most often; empty for regression.
-        flaws: sentences on what makes the values no result.
+        warnings: sentences on what makes the values no result.
     """
 
     values: dict[str, float]
     baseline: dict[str, float]
-    flaws: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def score(task: Task, labels: np.ndarray | None, logits_NC: np.ndarray, names: tuple[str, ...]) -> Scores:
@@ -40,7 +40,7 @@ def score(task: Task, labels: np.ndarray | None, logits_NC: np.ndarray, names: t
             `task.paper_score`.
         labels: [N] class ids or numbers; None where the split has none, which is then not scored.
         logits_NC: of the model; for regression C = 1.
-        names: of the classes, for the flaws.
+        names: of the classes, for the warnings.
 
     Raises:
         ValueError: if the shapes do not fit, or only some examples have a label.
@@ -55,7 +55,7 @@ def score(task: Task, labels: np.ndarray | None, logits_NC: np.ndarray, names: t
     if not task.regression:
         majority = np.full_like(labels, np.bincount(labels).argmax())
         baseline = _all(task, labels, majority)
-    return Scores(values, baseline, _flaws(task, labels, logits_NC, predictions, names))
+    return Scores(values, baseline, _warnings(task, labels, logits_NC, predictions, names))
 
 
 def predictions_of(task: Task, logits_NC: np.ndarray) -> np.ndarray:
@@ -148,18 +148,18 @@ def _all(task: Task, labels: np.ndarray, predictions: np.ndarray) -> dict[str, f
     }
 
 
-def _flaws(
+def _warnings(
     task: Task, labels: np.ndarray, logits_NC: np.ndarray, predictions: np.ndarray, names: tuple[str, ...]
 ) -> tuple[str, ...]:
-    flaws = []
+    warnings = []
     count = len(labels)
     broken = int(np.sum(~np.isfinite(logits_NC).all(-1)))
     if broken:
-        flaws.append(f"the model's outputs for {broken:,} of {count:,} examples are not finite")
+        warnings.append(f"the model's outputs for {broken:,} of {count:,} examples are not finite")
     if count > 1 and _is_constant(predictions):
         what = f"{predictions[0]:.3g}" if task.regression else repr(names[predictions[0]])
-        flaws.append(f"the model predicts {what} for all {count:,} examples; that is no result")
+        warnings.append(f"the model predicts {what} for all {count:,} examples; that is no result")
     if _is_constant(labels) and {"matthews", "pearson", "spearman"} & set(task.metrics):
         what = "one example" if count == 1 else f"{count:,} examples with one and the same label"
-        flaws.append(f"a correlation cannot be told from {what}")
-    return tuple(flaws)
+        warnings.append(f"a correlation cannot be told from {what}")
+    return tuple(warnings)

@@ -126,14 +126,14 @@ class LabelledData(Generic[AnySplit]):
         task: its row of `tasks.TASKS`.
         labels: names of the classes in the order of their ids; () for regression.
         splits: by name.
-        remarks: sentences that a person should read once.
+        warnings: sentences that a person should read once.
         missing: what was looked for, by name of a split that is not there.
     """
 
     task: Task
     labels: tuple[str, ...]
     splits: Mapping[str, AnySplit]
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def split(self, name: str) -> AnySplit:

@@ -24,7 +24,7 @@ class Judge:
         self.best = best
         self._run, self._progress, self._stopwatch = run, progress, stopwatch
         self._last: tuple[int, float] | None = None  # step evaluated last, its score
-        self._flaws: set[str] = set()  # those that were told
+        self._warnings: set[str] = set()  # those that were told
 
     def evaluate(
         self, eval_step: EvalStep, step: int, variables: Variables, stopped: Callable[[], int]
@@ -44,10 +44,10 @@ class Judge:
             except Interrupted:
                 return False
             self._progress.evaluation(step, found.values)
-            for flaw in found.flaws:
-                if flaw not in self._flaws:
-                    self._progress.say(f"note: {flaw}")
-            self._flaws.update(found.flaws)
+            for warning in found.warnings:
+                if warning not in self._warnings:
+                    self._progress.say(f"note: {warning}")
+            self._warnings.update(found.warnings)
             if self._run.config.train.keep_best:
                 self._last = (step, found.values["score"])
                 if self.best is None or better(self._last[1], self.best[1]):

@@ -174,7 +174,7 @@ class Checkpointer:
                 json.dump(_scored(step, score), file)
             os.rename(place + ".tmp", place)
 
-        hosts.first_does(write, f"add the score of step {step}")
+        hosts.run_on_primary(write, f"add the score of step {step}")
         self.reload()
 
     def fault(self, step: int, item: str = VARIABLES) -> str:
@@ -186,8 +186,8 @@ class Checkpointer:
             step: of the checkpoint.
             item: look at this one alone; "" for all.
         """
-        fault = checksums.fault(self.folder(step), item) if hosts.is_first() else ""
-        return hosts.agree(fault, f"process 0 to check {self.folder(step)}")
+        fault = checksums.fault(self.folder(step), item) if hosts.is_primary() else ""
+        return hosts.broadcast(fault, f"process 0 to check {self.folder(step)}")
 
     def restore(self, step: int, abstract: TrainState) -> TrainState:
         """The whole state, each array with the sharding that `abstract` gives it.

@@ -46,7 +46,7 @@ class Dataset(Protocol):
         labels: names of the classes in the order of their ids; () without classes.
         num_outputs: C of the classifier; 0 without one.
         eval_splits: that can be evaluated; the first one is evaluated during training.
-        remarks: sentences that a person should read once.
+        warnings: sentences that a person should read once.
     """
 
     tokenizer_path: str
@@ -54,7 +54,7 @@ class Dataset(Protocol):
     labels: tuple[str, ...]
     num_outputs: int
     eval_splits: tuple[str, ...]
-    remarks: tuple[str, ...]
+    warnings: tuple[str, ...]
 
     def fingerprint(self) -> dict[str, str]:
         """What must be equal on all hosts for their batches to belong together, by name."""
@@ -98,7 +98,7 @@ class PretrainDataset:
     labels: tuple[str, ...] = ()
     num_outputs = 0
     eval_splits: tuple[str, ...] = ("heldout",)
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def __init__(self, config: Config, workdir: str):
         """Prepares the data set if it is absent."""
@@ -143,7 +143,7 @@ class PretrainDataset:
         for batch in batches:
             total = merge(total, baseline.sums(batch))
         everywhere: HostSums = {}
-        for part in hosts.exchange(json.dumps(total)):
+        for part in hosts.all_gather(json.dumps(total)):
             everywhere = merge(everywhere, json.loads(part))
         return compute(everywhere)
 
@@ -155,14 +155,14 @@ def _prepared(config: Config, workdir: str) -> DatasetInfo:
     def ensure() -> DatasetInfo:
         return prepare.ensure(config.data, config.model.max_seq_length, workdir)
 
-    if all(hosts.exchange("there" if dataset.exists(directory) else "")):
+    if all(hosts.all_gather("there" if dataset.exists(directory) else "")):
         return ensure()
-    if hosts.blind(directory):
-        hosts.say(f"the hosts do not share {directory}; each prepares its own")
+    if hosts.processes_without(directory):
+        hosts.print_once(f"the hosts do not share {directory}; each prepares its own")
         return ensure()
-    if not hosts.is_first():
+    if not hosts.is_primary():
         print(f"process {hosts.index()} waits while process 0 prepares {directory}", flush=True)
-    hosts.first_does(ensure, f"prepare {directory}", PREPARE_TIMEOUT_S)
+    hosts.run_on_primary(ensure, f"prepare {directory}", PREPARE_TIMEOUT_S)
     return ensure()
 
 

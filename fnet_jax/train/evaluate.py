@@ -29,14 +29,14 @@ class Evaluation:
         examples: how many were counted.
         values: metrics; `loss`, and `score` where the task has one.
         baseline: metrics of the task's baseline.
-        flaws: sentences on what makes the values no result.
+        warnings: sentences on what makes the values no result.
         outputs: per example, such as `logits` f32[N, C].
     """
 
     examples: int
     values: dict[str, float]
     baseline: dict[str, float]
-    flaws: tuple[str, ...]
+    warnings: tuple[str, ...]
     outputs: dict[str, np.ndarray]
 
 
@@ -103,8 +103,8 @@ def evaluate_split(
     if scores is None:
         return Evaluation(examples, values, {}, (), outputs)
     if not scores.values:  # no labels: the sums compare with nothing
-        return Evaluation(examples, {}, {}, scores.flaws, outputs)
-    return Evaluation(examples, {**values, **scores.values}, scores.baseline, scores.flaws, outputs)
+        return Evaluation(examples, {}, {}, scores.warnings, outputs)
+    return Evaluation(examples, {**values, **scores.values}, scores.baseline, scores.warnings, outputs)
 
 
 def _until_stopped(batches: Iterator[Batch], stopped: Callable[[], int]) -> Iterator[Batch]:
@@ -155,7 +155,7 @@ class CheckpointEvaluator:
             write_predictions: leave what the model says of each example, as the task writes it.
 
         Returns:
-            `step`, `task`, `examples`, the metrics, those of the baseline under `baseline_...`, `flaws`;
+            `step`, `task`, `examples`, the metrics, those of the baseline under `baseline_...`, `warnings`;
             of further splits the same under `SPLIT/...`.
 
         Raises:
@@ -182,7 +182,7 @@ class CheckpointEvaluator:
                 found = evaluate_split(run, self._eval_step, variables, split)
             prefix = "" if split == splits[0] else f"{split}/"
             result |= {prefix + name: value for name, value in self._flat(split, found).items()}
-            if write_predictions and isinstance(run.dataset, LabelledDataset) and hosts.is_first():
+            if write_predictions and isinstance(run.dataset, LabelledDataset) and hosts.is_primary():
                 for line in run.dataset.write_predictions(split, found.outputs, self._workdir, step):
                     print(line)
         return result
@@ -195,7 +195,7 @@ class CheckpointEvaluator:
         flat: dict[str, Any] = {"split": split, "examples": found.examples, **found.values}
         flat |= {f"baseline_{name}": value for name, value in baseline.items()}
         if isinstance(run.dataset, LabelledDataset):
-            flat["flaws"] = list(found.flaws)
+            flat["warnings"] = list(found.warnings)
         return flat
 
 

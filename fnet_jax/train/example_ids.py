@@ -33,7 +33,7 @@ def record(batches: Iterator[Batch], workdir: str, start_step: int) -> Iterator[
         for name in os.listdir(folder):  # also those of processes that are gone
             jsonl.keep(os.path.join(folder, name), lambda row: row["step"] <= start_step)
 
-    hosts.first_does(drop_later, f"write into {folder}")
+    hosts.run_on_primary(drop_later, f"write into {folder}")
     return _write(batches, os.path.join(folder, f"{hosts.index():05}.jsonl"), start_step)
 
 

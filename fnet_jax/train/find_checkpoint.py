@@ -40,7 +40,7 @@ def resolve(path: str, step: int | None = None) -> tuple[str, int]:
     if workdir != os.path.abspath(os.path.expanduser(path)):
         step = int(os.path.basename(os.path.normpath(path)))
     checkpointer = Checkpointer(workdir, read_only=True)
-    steps, best = hosts.agree(checkpointer.steps()), hosts.agree(checkpointer.best())
+    steps, best = hosts.broadcast(checkpointer.steps()), hosts.broadcast(checkpointer.best())
     checkpointer.close()
     if not steps:
         raise UserError(f"{path} holds no complete checkpoint; train one there first, or name another folder")
@@ -53,7 +53,7 @@ def resolve(path: str, step: int | None = None) -> tuple[str, int]:
         fault = checkpointer.fault(candidate)
         if not fault:
             for said in faults:
-                hosts.say(f"{said}; taking step {candidate}")
+                hosts.print_once(f"{said}; taking step {candidate}")
             return workdir, candidate
         faults.append(f"checkpoint {checkpointer.folder(candidate)} is damaged ({fault})")
     raise UserError("; ".join(faults) + "; name another --step or folder, or put back a copy")

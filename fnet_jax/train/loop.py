@@ -80,13 +80,13 @@ def train(config: Config, workdir: str, started: float | None = None) -> int:
 def _train(run: Run, workdir: str, checkpointer: Checkpointer, stopwatch: perf.Stopwatch) -> int:
     num_train_steps = run.config.train.num_train_steps
     state, start_step = initial_state(run, workdir, checkpointer)
-    stopped_early = hosts.agree(early_stop_step(run.config, checkpointer)) is not None
+    stopped_early = hosts.broadcast(early_stop_step(run.config, checkpointer)) is not None
     if start_step >= num_train_steps or stopped_early:
         why = ", where the score had stopped rising" if stopped_early else ""
-        hosts.say(f"complete: {workdir} already holds step {start_step} of {num_train_steps}{why}")
+        hosts.print_once(f"complete: {workdir} already holds step {start_step} of {num_train_steps}{why}")
         return 0
-    for remark in run.dataset.remarks:
-        hosts.say(f"note: {remark}")
+    for warning in run.dataset.warnings:
+        hosts.print_once(f"note: {warning}")
     leave_config(run, workdir)
     with stop_signals() as stopped_by, signals.on_first(lambda number: None):
         stopped_by = agreed(stopped_by, run.mesh)
@@ -110,10 +110,10 @@ class _Loop:
         self._state, self._step, self._start_step = state, start_step, start_step
         self._stopped_by, self._stopwatch = stopped_by, stopwatch
         self._config, self._num_steps = run.config, run.config.train.num_train_steps
-        self._saved = -1 if hosts.agree(checkpointer.latest()) is None else start_step
+        self._saved = -1 if hosts.broadcast(checkpointer.latest()) is None else start_step
         self._progress = Progress(run, workdir, start_step, stopwatch)
         self._profile = ProfileWindow(run.config.log, workdir, self._progress.say)
-        self._judge = Judge(run, self._progress, stopwatch, hosts.agree(checkpointer.best()))
+        self._judge = Judge(run, self._progress, stopwatch, hosts.broadcast(checkpointer.best()))
 
     def run(self) -> int:
         """Trains until done or stopped; returns the exit code."""

@@ -40,7 +40,7 @@ class Progress:
         rows = read_jsonl(workdir)
         self.repeated_until = max((row["step"] for row in rows if row["split"] == "train"), default=0)
         evaluated = [row["step"] for row in rows if row["split"] == "eval" and row["step"] <= start_step]
-        self.evaluated = set(hosts.agree(evaluated))
+        self.evaluated = set(hosts.broadcast(evaluated))
         self._config, self._num_steps = config, config.train.num_train_steps
         self._stopwatch = stopwatch
         self._pending: tuple[int, Sums] | None = None  # step just dispatched, its sums on the devices
@@ -55,7 +55,7 @@ class Progress:
         self._flops_per_step = flops * self._sequences_per_step
         peak = perf.peak_flops(jax.devices()[0], config.model.dtype)
         self._peak_flops = peak * jax.device_count() if peak else None
-        self._console = ConsoleWriter(start_step, self._num_steps) if hosts.is_first() else None
+        self._console = ConsoleWriter(start_step, self._num_steps) if hosts.is_primary() else None
         self._writers = Writers(self._make_writers(workdir, start_step))
 
     def _make_writers(self, workdir: str, start_step: int) -> list[Writer]:

@@ -20,7 +20,7 @@ def restore_newest(checkpointer: Checkpointer, abstract: TrainState) -> tuple[Tr
         UserError: if none can be read, or the newest whole one does not fit the config.
     """
     faults: dict[int, str] = {}
-    for step in reversed(hosts.agree(checkpointer.steps())):
+    for step in reversed(hosts.broadcast(checkpointer.steps())):
         fault, restored = _try(checkpointer, step, abstract)
         if restored is not None:
             _set_aside(checkpointer, faults)
@@ -60,5 +60,5 @@ def _set_aside(checkpointer: Checkpointer, faults: Mapping[int, str]) -> None:
                 place = set_aside(folder)
                 print(f"checkpoint {folder} is damaged ({why}) and left out; moved to {place}")
 
-    hosts.first_does(move, "set damaged checkpoints aside")
+    hosts.run_on_primary(move, "set damaged checkpoints aside")
     checkpointer.reload()

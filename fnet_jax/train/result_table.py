@@ -56,7 +56,7 @@ def _block(values: dict[str, Any], prefix: str) -> str:
         if prefix + name in values:
             shown = [_shown(form, values.get(key)) for key in (prefix + name, f"{prefix}baseline_{name}")]
             rows.append(f"{label:32s}{shown[0]:>10s}{shown[1]:>10s}")
-    rows += [f"note: {flaw}" for flaw in values.get(f"{prefix}flaws", [])]
+    rows += [f"note: {warning}" for warning in values.get(f"{prefix}warnings", [])]
     return "\n".join(rows)
 
 

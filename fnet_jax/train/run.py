@@ -144,7 +144,7 @@ def _mesh(config: Config, training: bool) -> Mesh:
     except UserError as error:
         if training:
             raise
-        hosts.say(f"note: {error}; all devices here share the batch")
+        hosts.print_once(f"note: {error}; all devices here share the batch")
         return create_mesh()
 
 
@@ -267,7 +267,7 @@ def check_workdir(workdir: str) -> None:
         raise UserError(
             f"--workdir={workdir} cannot be written ({error.strerror}); name another folder"
         ) from error
-    if blind := hosts.blind(workdir):
+    if blind := hosts.processes_without(workdir):
         raise UserError(
             f"--workdir={workdir} is not one folder for all hosts: process {blind[0]} does not see what "
             "process 0 writes there; name a folder on a file system that all hosts share"

@@ -27,7 +27,7 @@ def initial_state(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[T
     """
     found = restore_newest(checkpointer, run.abstract)
     if found is not None:
-        hosts.say(f"resume: {checkpointer.folder(found[1])}")
+        hosts.print_once(f"resume: {checkpointer.folder(found[1])}")
         return found
     if not run.config.init_from:
         return create_state(run.abstract, run.objective, run.optimizer, run.config.seed), 0
@@ -36,7 +36,7 @@ def initial_state(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[T
         state, said = with_pretrained_encoder(run.config, state)
     else:
         state, said = with_pretrained_modules(run.config, state)
-    hosts.say(said)
+    hosts.print_once(said)
     return state, 0
 
 
@@ -59,7 +59,7 @@ def leave_config(run: Run, workdir: str) -> None:
                 f"--workdir={workdir} cannot be written ({error.strerror}); make room or name another folder"
             ) from error
 
-    hosts.first_does(leave, "leave the config in the workdir")
+    hosts.run_on_primary(leave, "leave the config in the workdir")
 
 
 def _copy(source: str, target: str) -> None:

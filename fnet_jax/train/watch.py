@@ -32,19 +32,19 @@ def watch(
         sleep: waits so many seconds.
     """
     rows = read_results(workdir)
-    done = set(hosts.agree([row["step"] for row in rows if row.get("task", config.task) == config.task]))
+    done = set(hosts.broadcast([row["step"] for row in rows if row.get("task", config.task) == config.task]))
     evaluator = None
     while True:
         checkpointer = Checkpointer(workdir, read_only=True)
-        steps = hosts.agree(checkpointer.steps())
-        last = hosts.agree(early_stop_step(config, checkpointer))
+        steps = hosts.broadcast(checkpointer.steps())
+        last = hosts.broadcast(early_stop_step(config, checkpointer))
         checkpointer.close()
         waiting = [step for step in steps if step not in done]
         if waiting:
             step = waiting[0]
             done.add(step)
             if fault := checkpointer.fault(step):
-                hosts.say(f"checkpoint {checkpointer.folder(step)} is damaged ({fault}) and left out")
+                hosts.print_once(f"checkpoint {checkpointer.folder(step)} is damaged ({fault}) and left out")
                 continue
             evaluator = evaluator or CheckpointEvaluator(config, workdir)
             try:
@@ -52,7 +52,7 @@ def watch(
             except (FileNotFoundError, ValueError, KeyError):
                 if _is_there(workdir, step):
                     raise
-                hosts.say(f"checkpoint {step} was deleted before it could be evaluated")
+                hosts.print_once(f"checkpoint {step} was deleted before it could be evaluated")
             continue
         if steps and (steps[-1] >= config.train.num_train_steps or last is not None):
             return

@@ -23,28 +23,28 @@ def main(argv):
     if flag.story == "fail":
         if hosts.index() == 1:
             raise ValueError("something broke")
-        hosts.agree(None if hosts.index() else "x")
-        hosts.exchange("never complete", "process 1")
+        hosts.broadcast(None if hosts.index() else "x")
+        hosts.all_gather("never complete", "process 1")
     if flag.story == "lock":
         lock.take(flag.folder)
     own = os.path.join(flag.folder, str(hosts.index()))
     heard = {
         "count": hosts.count(),
-        "exchange": hosts.exchange(f"from {hosts.index()}"),
-        "agree": hosts.agree(["mine", hosts.index()]),
-        "blind": hosts.blind(flag.folder),
-        "blind to own": hosts.blind(own),
+        "exchange": hosts.all_gather(f"from {hosts.index()}"),
+        "agree": hosts.broadcast(["mine", hosts.index()]),
+        "blind": hosts.processes_without(flag.folder),
+        "blind to own": hosts.processes_without(own),
     }
     hosts.require_same({"same": 1})
     try:
-        hosts.first_does(lambda: refuse(), "do it")
+        hosts.run_on_primary(lambda: refuse(), "do it")
     except UserError as error:
         heard["first_does"] = str(error)
     print(json.dumps(heard))
 
 
 def refuse():
-    assert hosts.is_first()
+    assert hosts.is_primary()
     raise UserError("no such thing")
 
 

@@ -36,9 +36,9 @@ def test_flags_that_do_not_go_together(named, auto, says):
 
 def test_alone_nothing_is_waited_for(tmp_path):
     assert hosts.count() == 1
-    assert hosts.exchange("x") == ["x"]
-    assert hosts.agree(3) == 3
-    assert hosts.blind(str(tmp_path / "new")) == []
+    assert hosts.all_gather("x") == ["x"]
+    assert hosts.broadcast(3) == 3
+    assert hosts.processes_without(str(tmp_path / "new")) == []
     assert not (tmp_path / "new").exists()
 
 

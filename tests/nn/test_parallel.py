@@ -35,7 +35,7 @@ def run(fn, sizes, x, *others):
 def test_all_positions_come_by_two_exchanges(sizes):
     x_BLD, matrix_LL = data(4, 16, 24), data(16, 16)
     mix = lambda x_BLD, matrix_LL: jnp.einsum("kl,bld->bkd", matrix_LL, x_BLD)  # noqa: E731
-    found, kinds = run(lambda x, m: parallel.with_all_positions(mix, x, m), sizes, x_BLD, matrix_LL)
+    found, kinds = run(lambda x, m: parallel.with_whole_sequences(mix, x, m), sizes, x_BLD, matrix_LL)
     np.testing.assert_allclose(found, np.einsum("kl,bld->bkd", matrix_LL, x_BLD), rtol=1e-5, atol=1e-5)
     assert kinds == ["all-to-all"] * 2
 
@@ -46,7 +46,7 @@ def test_one_device_alone_has_the_first_column(sizes):
         return x_BLD.at[:, :, 0].add(jnp.where(parallel.has_first_part(), 1.0, 0.0))
 
     x_BLD = data(4, 16, 24)
-    found, _ = run(lambda x: parallel.with_all_positions(mark, x), sizes, x_BLD)
+    found, _ = run(lambda x: parallel.with_whole_sequences(mark, x), sizes, x_BLD)
     np.testing.assert_array_equal(found[:, :, 0], x_BLD[:, :, 0] + np.float32(1))
     np.testing.assert_array_equal(found[:, :, 1:], x_BLD[:, :, 1:])
 
@@ -89,7 +89,7 @@ def test_gradients_are_those_of_one_device(sizes):
 
     def loss(x_BLD):
         taken_BPD = parallel.take_positions(x_BLD, positions_BP)
-        mixed_BLD = parallel.with_all_positions(lambda x: jnp.flip(x, 1) * x, x_BLD)
+        mixed_BLD = parallel.with_whole_sequences(lambda x: jnp.flip(x, 1) * x, x_BLD)
         first_BD = parallel.first_position(x_BLD)
         return jnp.sum(taken_BPD**3) + jnp.sum(mixed_BLD**2) + jnp.sum(first_BD**2)
 
@@ -100,7 +100,7 @@ def test_gradients_are_those_of_one_device(sizes):
 def test_a_batch_that_does_not_divide_stays_whole():
     x_BLD = data(1, 16, 24)
     with jax.set_mesh(create_mesh(data=4, seq=2, devices=jax.devices())):
-        found = jax.jit(parallel.per_device(lambda x: x * 2))(x_BLD)
+        found = jax.jit(parallel.shard_map_batch(lambda x: x * 2))(x_BLD)
         taken = jax.jit(parallel.take_positions)(x_BLD, np.array([[3, 15]], np.int32))
     np.testing.assert_array_equal(found, x_BLD * 2)
     np.testing.assert_array_equal(taken, x_BLD[:, [3, 15]])

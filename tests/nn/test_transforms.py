@@ -160,7 +160,7 @@ def test_kernel_that_cannot_serve():
 
 @pytest.mark.skipif(jax.__version_info__ >= (0, 12), reason="JAX 0.12 divides an FFT by its batch by itself")
 def test_plain_fft_would_communicate():
-    """Why `per_device` is there."""
+    """Why `shard_map_batch` is there."""
     mesh = create_mesh()
     with jax.set_mesh(mesh):
         x_BLD = jax.device_put(gaussian((16, 8, 12)), batch_sharding(mesh))

@@ -45,7 +45,7 @@ def test_one_file_is_divided_by_the_hash_of_the_text(tmp_path, open_own):
     assert sorted(train + validation) == sorted(ROWS)
     assert 20 <= len(validation) <= 60
     assert data.labels == ("maybe", "no", "yes")
-    assert f"validation: {len(validation)} of the 200 examples of" in data.remarks[0]
+    assert f"validation: {len(validation)} of the 200 examples of" in data.warnings[0]
     (tmp_path / "y.csv").write_text(
         "\n".join(f"{label},{text}" for text, label in [("text", "label"), *ROWS[::-1]])
     )
@@ -79,7 +79,7 @@ def test_a_folder_with_a_file_per_split(tmp_path, open_own, name):
     data = open_own()
     assert pairs_of(data, "validation")[0] == ("A new text, with a comma.", "no")
     assert data.split("test").texts == ["Unlabelled."] and data.split("test").labels is None
-    assert data.remarks == (
+    assert data.warnings == (
         "validation: 1 of 2 examples have their text in the training split too, so scores flatter",
     )
 
@@ -173,11 +173,11 @@ def test_fewer_examples_are_chosen_by_seed(tmp_path, open_own):
     assert len(validation) == 7 and validation == sorted(validation) and max(validation) > 50
     assert validation == chosen(10, seed=1).split("validation").ids
     assert len(few.split("test")) == len(ROWS)  # a file to be handed in has all rows
-    assert few.remarks == (
+    assert few.warnings == (
         "classify train: 10 of 200 examples (data.max_train_examples)",
         "classify validation: 7 of 200 examples (data.max_eval_examples)",
     )
-    assert open_own(max_train_examples=500, max_eval_examples=500).remarks == ()
+    assert open_own(max_train_examples=500, max_eval_examples=500).warnings == ()
 
 
 # ---- AG News
@@ -215,8 +215,8 @@ def test_ag_news(tmp_path, make_data):
     for split in (train, validation):
         assert all(int(t.split()[1]) % 4 == label for t, label in zip(split.texts, split.labels, strict=True))
     assert data.split("test").texts == ["T D's"] and data.split("test").labels.tolist() == [2]
-    assert "AG News validation:" in data.remarks[0] and "held out" in data.remarks[0]
-    assert not train.is_whole and "AG News train:" in data.remarks[1]
+    assert "AG News validation:" in data.warnings[0] and "held out" in data.warnings[0]
+    assert not train.is_whole and "AG News train:" in data.warnings[1]
 
 
 def test_classes_of_ag_news_go_by_name(tmp_path, make_data):
@@ -289,8 +289,8 @@ def test_the_real_ag_news(real_data, make_data):
     assert "the $10 million Ansari X Prize" in test.texts[1]
     for text in (*train.texts, *validation.texts, *test.texts):
         assert "\\" not in text and " #39;" not in text and "&lt;" not in text
-    assert any("10,429 training examples" in remark for remark in data.remarks)
-    assert any("of 120,000 official examples" in remark for remark in data.remarks)
+    assert any("10,429 training examples" in warning for warning in data.warnings)
+    assert any("of 120,000 official examples" in warning for warning in data.warnings)
 
 
 # ---- the embedded task

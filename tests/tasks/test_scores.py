@@ -164,7 +164,7 @@ def test_scores_of_a_task():
                                           "paper_score": (0.6 + 4 / 6) / 2})  # fmt: skip
     assert found.baseline == pytest.approx({"accuracy": 0.6, "f1": 6 / 8, "score": (0.6 + 6 / 8) / 2,
                                             "paper_score": (0.6 + 6 / 8) / 2})  # fmt: skip
-    assert found.flaws == ()
+    assert found.warnings == ()
 
 
 def test_benchmark_and_paper_score_differ_where_they_should():
@@ -186,7 +186,7 @@ def test_every_task_is_scored(task):
     found = score(task, labels, logits, names)
     assert found.values == pytest.approx(dict.fromkeys([*task.metrics, "score", "paper_score"], 1.0))
     assert (found.baseline == {}) == task.regression
-    assert found.flaws == ()
+    assert found.warnings == ()
 
 
 def test_a_constant_answer_is_no_result():
@@ -196,13 +196,13 @@ def test_a_constant_answer_is_no_result():
     assert found.values == found.baseline
     assert found.values["accuracy"] == pytest.approx(0.684, abs=5e-4)
     assert found.values["f1"] == pytest.approx(0.812, abs=5e-4)
-    assert found.flaws == ("the model predicts 'equivalent' for all 408 examples; that is no result",)
+    assert found.warnings == ("the model predicts 'equivalent' for all 408 examples; that is no result",)
 
 
 def test_a_constant_number_has_no_correlation_and_is_never_better():
     found = score(TASKS["stsb"], np.array([1, 2, 3], np.float32), np.full((3, 1), 2.5, np.float32), ())
     assert all(math.isnan(value) for value in found.values.values())
-    assert found.flaws == ("the model predicts 2.5 for all 3 examples; that is no result",)
+    assert found.warnings == ("the model predicts 2.5 for all 3 examples; that is no result",)
     assert not better(found.values["score"], -1.0)
 
 
@@ -210,16 +210,16 @@ def test_constant_labels_are_no_ground_for_a_correlation():
     logits = np.array([[1.0], [2]], np.float32)
     found = score(TASKS["stsb"], np.array([3, 3], np.float32), logits, ())
     assert math.isnan(found.values["score"])
-    assert found.flaws == ("a correlation cannot be told from 2 examples with one and the same label",)
+    assert found.warnings == ("a correlation cannot be told from 2 examples with one and the same label",)
     found = score(TASKS["cola"], np.array([1]), one_hot([1], 2), TASKS["cola"].labels)
     assert (found.values["matthews"], found.values["accuracy"]) == (0, 1)
-    assert found.flaws == ("a correlation cannot be told from one example",)
+    assert found.warnings == ("a correlation cannot be told from one example",)
 
 
 def test_outputs_that_are_not_finite_are_said():
     logits = np.array([[0, 1], [math.nan, 0], [1, 0]], np.float32)
     found = score(TASKS["sst2"], np.array([1, 1, 0]), logits, TASKS["sst2"].labels)
-    assert found.flaws == ("the model's outputs for 1 of 3 examples are not finite",)
+    assert found.warnings == ("the model's outputs for 1 of 3 examples are not finite",)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_outputs_that_are_not_finite_are_said():
 def test_without_labels_nothing_is_scored(labels):
     found = score(TASKS["rte"], labels, one_hot([0, 1, 0], 2), TASKS["rte"].labels)
     assert (found.values, found.baseline) == ({}, {})
-    assert found.flaws == ("this split has no labels, so nothing is scored",)
+    assert found.warnings == ("this split has no labels, so nothing is scored",)
 
 
 def test_minus_one_is_a_number_where_labels_are_numbers():

@@ -91,6 +91,6 @@ def test_the_guide_to_new_tasks_works(tmp_path, make_data, monkeypatch):
     )
     data = open_labelled("snli", make_data(corpus="", dir=str(tmp_path)), 0)
     assert data.split("validation").labels.tolist() == [1]
-    assert any("1 of 9,842 official" in remark for remark in data.remarks)
+    assert any("1 of 9,842 official" in warning for warning in data.warnings)
     with pytest.raises(UserError, match=r"data\.corpus='tfds:snli' is not read by task='snli'"):
         open_labelled("snli", make_data(corpus="tfds:snli"), 0)

@@ -60,7 +60,7 @@ def test_learns_what_can_be_learnt(finished):
     values = evaluate.evaluate_checkpoint(config, workdir)
     assert values["accuracy"] > 0.95 > values["baseline_accuracy"] + 0.2
     assert values["examples"] == HELD_OUT
-    assert values["flaws"] == []
+    assert values["warnings"] == []
     assert f"validation split, {values['examples']} examples" in table(values)
 
 

@@ -106,7 +106,7 @@ def test_tags(pretrained, tmp_path, capsys):
     values = trained(tag, tmp_path / "things.conll", pretrained, workdir, data__max_eval_examples=0)
     assert "warm start: encoder of step 2" in capsys.readouterr().out
     assert values["f1"] == values["score"] > 0.95
-    assert values["precision"] > 0.95 and values["recall"] > 0.95 and values["flaws"] == []
+    assert values["precision"] > 0.95 and values["recall"] > 0.95 and values["warnings"] == []
     assert saved_config(workdir).data.labels == ("O", "B-ANIMAL", "I-ANIMAL", "B-TOOL", "I-TOOL")
     # The file says what the scores say.
     text = (tmp_path / "w" / "predictions-tag-validation.conll").read_text()

@@ -39,8 +39,8 @@ class AnswerDataset(LabelledDataset):
             return Scores({}, {}, ("this split has no answers, so nothing is scored",))
         found = self._found(split, outputs)
         broken = sum(not np.isfinite(outputs[name]).all() for name in ("start_logits", "end_logits"))
-        flaws = ("some of the model's outputs are not finite",) if broken else ()
-        return score_answers(questions.answers[: len(found)], self._texts(split, found), flaws)
+        warnings = ("some of the model's outputs are not finite",) if broken else ()
+        return score_answers(questions.answers[: len(found)], self._texts(split, found), warnings)
 
     def write_predictions(
         self, split: str, outputs: dict[str, np.ndarray], workdir: str, step: int
@@ -66,20 +66,20 @@ class AnswerDataset(LabelledDataset):
             lines.append(f"{kind}: {path}")
         return lines
 
-    def remarks_on_length(self) -> list[str]:
+    def length_warnings(self) -> list[str]:
         """How many windows there are, and which answers cannot be learnt."""
-        remarks = []
+        warnings = []
         for name, split in self.data.splits.items():
             encoded = self._encoded[name]
             if len(encoded.windows) > len(split):
-                remarks.append(f"{name}: {len(split):,} questions, {len(encoded.windows):,} windows")
+                warnings.append(f"{name}: {len(split):,} questions, {len(encoded.windows):,} windows")
             lost = sum(
                 bool(answers) and pieces[0] < 0
                 for answers, pieces in zip(split.answers or [], encoded.answers, strict=False)
             )
             if lost:
-                remarks.append(f"{name}: {lost:,} answers have no piece of their own and count as none")
-        return remarks
+                warnings.append(f"{name}: {lost:,} answers have no piece of their own and count as none")
+        return warnings
 
     def _found(self, split: str, outputs: dict[str, np.ndarray]) -> list[Found]:
         starts, ends = outputs["start_logits"], outputs["end_logits"]

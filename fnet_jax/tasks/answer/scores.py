@@ -18,14 +18,14 @@ _PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def score_answers(
-    answers: Sequence[Sequence[Answer]], predicted: Sequence[str], flaws: tuple[str, ...] = ()
+    answers: Sequence[Sequence[Answer]], predicted: Sequence[str], warnings: tuple[str, ...] = ()
 ) -> Scores:
     """All metrics of question answering, as shares.
 
     Args:
         answers: of N questions, all that count as right; [] where there is no answer.
         predicted: N texts, "" for no answer.
-        flaws: that are known already.
+        warnings: that are known already.
 
     Returns:
         `exact_match`, `f1`, and `score`, which is F1. Where some questions have no answer, the two
@@ -36,9 +36,9 @@ def score_answers(
     has_answer = np.array([texts != [""] for texts in right], bool)
     values = _values(right, predicted, has_answer)
     if len(set(predicted)) == 1 and len(predicted) > 1:
-        flaws = (*flaws, f"the model answers {predicted[0]!r} to all {len(predicted):,} questions")
+        warnings = (*warnings, f"the model answers {predicted[0]!r} to all {len(predicted):,} questions")
     baseline = _values(right, [""] * len(right), has_answer) if not has_answer.all() else {}
-    return Scores(values, baseline, flaws)
+    return Scores(values, baseline, warnings)
 
 
 def normalized(text: str) -> str:

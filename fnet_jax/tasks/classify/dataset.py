@@ -49,8 +49,8 @@ class TextDataset(LabelledDataset):
         """The pieces of some examples, first and second text."""
         return encode(split, rows, self.tokenizer, swap_texts=False)
 
-    def remarks_on_length(self) -> list[str]:
-        """A remark if some training examples are longer than the model, by those of a sample."""
+    def length_warnings(self) -> list[str]:
+        """A warning if some training examples are longer than the model, by those of a sample."""
         length = self.config.model.max_seq_length
         train = self.data.splits.get("train")
         share = truncated_share(self.encode(train, spread(len(train))), length) if train else 0.0

@@ -51,7 +51,7 @@ def complete(
     Raises:
         UserError: if nothing would be left to train on.
     """
-    remarks = []
+    warnings = []
     if "validation" not in splits:
         train = splits["train"]
         held_out = hold_out(train, data.holdout_fraction)
@@ -60,17 +60,17 @@ def complete(
             "train": train.take(np.flatnonzero(~held_out)),
             "validation": dataclasses.replace(validation, name="validation"),
         }
-        remarks.append(
+        warnings.append(
             f"validation: {held_out.sum():,} of the {len(train):,} examples of {train.source}, held out by "
             f"the hash of their text (data.holdout_fraction={data.holdout_fraction})"
         )
     elif repeated := _repeated(splits["train"], splits["validation"]):
-        remarks.append(
+        warnings.append(
             f"validation: {repeated:,} of {len(splits['validation']):,} examples have their text in the "
             "training split too, so scores flatter"
         )
     missing = {} if "test" in splits else {"test": "no data.test, and no file test.* in data.corpus"}
-    return LabelledData(task, labels, splits, tuple(remarks), missing)
+    return LabelledData(task, labels, splits, tuple(warnings), missing)
 
 
 def paths_of(task: Task, data: DataConfig, suffixes: Sequence[str] = SUFFIXES) -> dict[str, str]:

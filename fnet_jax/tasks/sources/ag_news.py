@@ -61,11 +61,11 @@ def with_held_out(found: LabelledData, fraction: float) -> LabelledData:
             train.take(np.flatnonzero(mask)), name="validation", official_rows=None
         ),
     }
-    remark = (
+    warning = (
         f"{found.task.title} validation: {mask.sum():,} of the {len(train):,} training examples of "
         f"{train.source}, held out by the hash of their text (data.holdout_fraction={fraction})"
     )
-    return dataclasses.replace(found, splits={**found.splits, **splits}, remarks=(*found.remarks, remark))
+    return dataclasses.replace(found, splits={**found.splits, **splits}, warnings=(*found.warnings, warning))
 
 
 def clean(text: str) -> str:

@@ -55,20 +55,20 @@ def read_glue(task: Task, data: DataConfig) -> LabelledData:
     """
     folder = _folder(task, data.dir)
     splits: dict[str, LabelledSplit] = {}
-    remarks: list[str] = []
+    warnings: list[str] = []
     missing: dict[str, str] = {}
     for name in task.rows:
         path = next((path for path in _candidates(folder, name) if os.path.isfile(path)), "")
         if path:
-            splits[name] = _read_split(task, name, path, remarks)
+            splits[name] = _read_split(task, name, path, warnings)
         else:
             names = " or ".join(os.path.basename(path) for path in _candidates(folder, name))
             missing[name] = f"no file {names} in {folder}"
     if task.name == "mrpc":
-        _read_paraphrase_corpus(task, folder, splits, missing, remarks)
+        _read_paraphrase_corpus(task, folder, splits, missing, warnings)
     if not splits:
         raise UserError(f"data.dir={data.dir}: {'; '.join(missing.values())}")
-    return LabelledData(task, task.labels, splits, tuple(remarks), missing)
+    return LabelledData(task, task.labels, splits, tuple(warnings), missing)
 
 
 def _folder(task: Task, root: str) -> str:
@@ -97,7 +97,7 @@ def _candidates(folder: str, split: str) -> list[str]:
     return [os.path.join(folder, name) for name in names]
 
 
-def _read_split(task: Task, name: str, path: str, remarks: list[str]) -> LabelledSplit:
+def _read_split(task: Task, name: str, path: str, warnings: list[str]) -> LabelledSplit:
     layout = LAYOUTS[task.name]
     is_test = name.startswith("test")
     texts = [column for column in (layout.text, layout.text_b) if column]
@@ -109,11 +109,11 @@ def _read_split(task: Task, name: str, path: str, remarks: list[str]) -> Labelle
         skip_short_rows=layout.has_broken_rows,
     )
     if table.skipped:
-        remarks.append(f"{task.title} {name}: {table.skipped:,} broken rows of {path} were passed over")
-    return _split(task, name, table, remarks)
+        warnings.append(f"{task.title} {name}: {table.skipped:,} broken rows of {path} were passed over")
+    return _split(task, name, table, warnings)
 
 
-def _split(task: Task, name: str, table: Table, remarks: list[str]) -> LabelledSplit:
+def _split(task: Task, name: str, table: Table, warnings: list[str]) -> LabelledSplit:
     layout = LAYOUTS[task.name]
     texts = table.columns[layout.text]
     values = table.columns.get(layout.label)
@@ -134,7 +134,7 @@ def _split(task: Task, name: str, table: Table, remarks: list[str]) -> LabelledS
     names = [str(class_id) for class_id in range(len(task.labels))] if layout.numeric else task.labels
     labels = class_ids([values[row] for row in known], names, lambda row: table.where(known[row]))
     if len(known) < len(values):
-        remarks.append(
+        warnings.append(
             f"{task.title} {name}: {len(values) - len(known):,} examples of {table.path} have no gold label "
             f"({NO_GOLD_LABEL!r}) and were left out"
         )
@@ -142,7 +142,7 @@ def _split(task: Task, name: str, table: Table, remarks: list[str]) -> LabelledS
 
 
 def _read_paraphrase_corpus(
-    task: Task, folder: str, splits: dict[str, LabelledSplit], missing: dict[str, str], remarks: list[str]
+    task: Task, folder: str, splits: dict[str, LabelledSplit], missing: dict[str, str], warnings: list[str]
 ) -> None:
     """MRPC's missing splits from the corpus that GLUE took them from, divided by `dev_ids.tsv`."""
     train, test, dev_ids = (
@@ -151,14 +151,14 @@ def _read_paraphrase_corpus(
     )
     columns = ["#1 ID", "#2 ID", "#1 String", "#2 String"]
     if "test" in missing and os.path.isfile(test):
-        splits["test"] = _split(task, "test", read_table(test, columns), remarks)
+        splits["test"] = _split(task, "test", read_table(test, columns), warnings)
     if missing.keys() & {"train", "validation"} and os.path.isfile(train) and os.path.isfile(dev_ids):
         table = read_table(train, [*columns, "Quality"])
         pairs = read_table(dev_ids, ["#1 ID", "#2 ID"], header=["#1 ID", "#2 ID"])
         chosen = set(zip(pairs.columns["#1 ID"], pairs.columns["#2 ID"], strict=True))
         rows = zip(table.columns["#1 ID"], table.columns["#2 ID"], strict=True)
         is_dev = np.array([row in chosen for row in rows], bool)
-        whole = _split(task, "train", table, remarks)
+        whole = _split(task, "train", table, warnings)
         for name, mask in (("train", ~is_dev), ("validation", is_dev)):
             if name in missing:
                 part = whole.take(np.flatnonzero(mask))

@@ -56,11 +56,11 @@ def read_pydocs(task: Task, data: DataConfig) -> LabelledData:
             ("validation", everything.take(np.flatnonzero(held_out))),
         )
     }
-    remark = (
+    warning = (
         f"pydocs validation: {held_out.sum():,} of {len(rows):,} paragraphs, held out by the hash of their "
         f"document (data.holdout_fraction={data.holdout_fraction})"
     )
-    return LabelledData(task, labels, splits, (remark,))
+    return LabelledData(task, labels, splits, (warning,))
 
 
 def _likeness(text: str) -> str:

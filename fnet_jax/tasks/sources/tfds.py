@@ -53,18 +53,18 @@ def read_tfds(task: Task, data: DataConfig) -> LabelledData:
         if field not in builder.info.features:
             fields = ", ".join(sorted(builder.info.features))
             raise UserError(f"data.corpus={data.corpus!r} has no field {field!r}; it has {fields}")
-    remarks: list[str] = []
+    warnings: list[str] = []
     names = [name for name in (*task.rows, *task.validation_splits) if name in builder.info.splits]
-    splits = {name: _read_split(task, builder, name, remarks) for name in dict.fromkeys(names)}
+    splits = {name: _read_split(task, builder, name, warnings) for name in dict.fromkeys(names)}
     missing = {
         name: f"no split {name!r} in {builder.data_dir}"
         for name in task.rows
         if name not in builder.info.splits
     }
-    return LabelledData(task, task.labels, splits, tuple(remarks), missing)
+    return LabelledData(task, task.labels, splits, tuple(warnings), missing)
 
 
-def _read_split(task: Task, builder: Any, name: str, remarks: list[str]) -> LabelledSplit:
+def _read_split(task: Task, builder: Any, name: str, warnings: list[str]) -> LabelledSplit:
     records = builder.as_data_source(split=name)
     columns: list[list[str]] = [[] for _ in FIELDS[task.name]]
     labels, ids = [], []
@@ -82,18 +82,18 @@ def _read_split(task: Task, builder: Any, name: str, remarks: list[str]) -> Labe
     split = LabelledSplit(name, texts, texts_b, None, ids, source, task.official_rows(name, len(texts)))
     if name.startswith("test") and task.name in GLUE:  # kept secret; see glue_files.py
         return split
-    return _with_labels(task, split, builder.info.features["label"], np.array(labels), remarks)
+    return _with_labels(task, split, builder.info.features["label"], np.array(labels), warnings)
 
 
 def _with_labels(
-    task: Task, split: LabelledSplit, feature: Any, labels: np.ndarray, remarks: list[str]
+    task: Task, split: LabelledSplit, feature: Any, labels: np.ndarray, warnings: list[str]
 ) -> LabelledSplit:
     """Adds labels; leaves out examples that have none."""
     if not task.regression and (labels == UNKNOWN).all():
         return split
     rows = np.arange(len(split)) if task.regression else np.flatnonzero(labels != UNKNOWN)
     if len(rows) < len(split):
-        remarks.append(
+        warnings.append(
             f"{task.title} {split.name}: {len(split) - len(rows):,} examples of {split.source} have no label "
             "and were left out"
         )

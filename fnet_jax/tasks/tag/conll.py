@@ -82,7 +82,7 @@ def read_tagged(task: Task, data: DataConfig) -> LabelledData[TaggedSplit]:
     schemes = {
         name: tag_schemes.scheme_of(file.tags, file.where) for name, file in files.items() if file.tags
     }
-    remarks = [
+    warnings = [
         f"{name}: IOB1 tags of {files[name].path} were turned into IOB2"
         for name, scheme in schemes.items()
         if scheme == "IOB1"
@@ -93,7 +93,7 @@ def read_tagged(task: Task, data: DataConfig) -> LabelledData[TaggedSplit]:
     if len(labels) < 2:
         raise UserError(f"{train.path}: all tags are {labels[0]!r}; a tagger needs two at least")
     found = complete(task, labels, {name: _split(name, file, labels) for name, file in files.items()}, data)
-    return dataclasses.replace(found, remarks=(*remarks, *found.remarks))
+    return dataclasses.replace(found, warnings=(*warnings, *found.warnings))
 
 
 def _in_iob2(file: _File) -> _File:

@@ -47,18 +47,18 @@ class TagDataset(LabelledDataset):
         write_conll(path, sentences, self.labels, predicted)
         return [f"predictions: {path}"]
 
-    def remarks_on_length(self) -> list[str]:
-        """A remark if some sentences do not fit into one example."""
+    def length_warnings(self) -> list[str]:
+        """A warning if some sentences do not fit into one example."""
         length = self.config.model.max_seq_length
-        remarks = []
+        warnings = []
         for name, split in self.data.splits.items():
             more = len(self._windows[name]) - len(split)
             if more:
-                remarks.append(
+                warnings.append(
                     f"{name}: sentences of more than {length - 2} pieces are cut into windows, which makes "
                     f"{more:,} examples more than {len(split):,}"
                 )
-        return remarks
+        return warnings
 
     def _predicted(
         self, split: str, outputs: dict[str, np.ndarray]

@@ -32,15 +32,15 @@ def score_tags(
         one type; `accuracy` over words; `score`: F1, or accuracy where tags spell no entities.
     """
     labels = split.labels or []
-    flaws = []
+    warnings = []
     broken = sum(not np.isfinite(values).all() for values in probabilities)
     if broken:
-        flaws.append(f"the model's outputs for {broken:,} of {len(split):,} sentences are not finite")
+        warnings.append(f"the model's outputs for {broken:,} of {len(split):,} sentences are not finite")
     answers = np.unique(np.concatenate(predicted))
     if len(answers) == 1 and sum(map(len, labels)) > 1:
-        flaws.append(f"the model gives every word the tag {names[answers[0]]!r}; that is no result")
+        warnings.append(f"the model gives every word the tag {names[answers[0]]!r}; that is no result")
     baseline = _most_frequent(train, split.words)
-    return Scores(_values(names, labels, predicted), _values(names, labels, baseline), tuple(flaws))
+    return Scores(_values(names, labels, predicted), _values(names, labels, baseline), tuple(warnings))
 
 
 def _values(

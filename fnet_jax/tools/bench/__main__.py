@@ -59,7 +59,7 @@ class Plan:
         baseline: where `--baseline` does not say; the first case if there is no such one.
         cases: makes them, once the baseline is known to be among them.
         unit: of what is counted per second.
-        remarks: on what is left out.
+        warnings: on what is left out.
     """
 
     title: str
@@ -67,7 +67,7 @@ class Plan:
     baseline: str
     cases: Callable[[], list[Case]]
     unit: str = "tokens"
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def mixing() -> Plan:
@@ -76,10 +76,10 @@ def mixing() -> Plan:
     everything = (*bench_mixing.IMPLS, *bench_mixing.PEERS, bench_mixing.TORCH)
     usual = [name for name in everything if name != "pallas" or jax.default_backend() == "tpu"]
     impls = _known("impls", FLAGS.impls or usual, everything)  # a kernel for TPUs is interpreted elsewhere
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     if bench_mixing.TORCH in impls and (not FLAGS.peers or bench_torch.missing("torch")):
         impls.remove(bench_mixing.TORCH)
-        remarks = _left_out([bench_mixing.TORCH], "torch")
+        warnings = _left_out([bench_mixing.TORCH], "torch")
     settings = grid(
         {
             "pass": _known("passes", FLAGS.passes, bench_mixing.PASSES),
@@ -91,7 +91,7 @@ def mixing() -> Plan:
     )
     names = bench_mixing.names(mixers, impls)
     make = bench_mixing.cases
-    return Plan("Mixing alone", names, "jnp.fft2", lambda: make(settings, names), remarks=remarks)
+    return Plan("Mixing alone", names, "jnp.fft2", lambda: make(settings, names), warnings=warnings)
 
 
 def step() -> Plan:
@@ -100,27 +100,27 @@ def step() -> Plan:
     if config.task != "pretrain":
         raise UserError(f"task={config.task!r} cannot be timed by step; give configs/pretrain.py")
     config = complete(config)
-    settings, names, remarks = _model_grid(config, [config.train.train_batch_size])
+    settings, names, warnings = _model_grid(config, [config.train.train_batch_size])
 
     def cases() -> list[Case]:
         return bench_model.step_cases(config, settings, names)
 
-    return Plan("Pretraining step", names, "attention", cases, remarks=remarks)
+    return Plan("Pretraining step", names, "attention", cases, warnings=warnings)
 
 
 def infer() -> Plan:
     """The forward pass."""
     config = complete(_config())
-    settings, names, remarks = _model_grid(config, [1, 8, 32])
+    settings, names, warnings = _model_grid(config, [1, 8, 32])
     if jax.default_backend() == "cpu":  # ONNX Runtime for other devices is another package for each
         lacking = _left_out(bench_onnx.MODELS, *bench_onnx.PACKAGES, how="docs/export.md says how to add")
         names += [] if lacking or not FLAGS.peers else bench_onnx.MODELS
-        remarks += lacking
+        warnings += lacking
 
     def cases() -> list[Case]:
         return bench_model.infer_cases(config, settings, names)
 
-    return Plan("Inference, one label per text", names, "attention", cases, remarks=remarks)
+    return Plan("Inference, one label per text", names, "attention", cases, warnings=warnings)
 
 
 def predict() -> Plan:
@@ -162,12 +162,12 @@ COMMANDS = {"mixing": mixing, "step": step, "infer": infer, "predict": predict, 
 def _model_grid(
     config: Config, batches: list[int]
 ) -> tuple[list[dict[str, int | str]], list[str], tuple[str, ...]]:
-    """Settings and names of cases with whole models, and remarks."""
+    """Settings and names of cases with whole models, and warnings."""
     mixers = _known("mixers", FLAGS.mixers or ["fourier", "attention"], typing.get_args(Mixer))
     impls = _known("impls", FLAGS.impls or ["auto"], (*bench_mixing.IMPLS, *bench_model.ATTENTION_IMPLS))
     names = bench_model.names(mixers, impls)
-    remarks = _left_out(bench_torch.MODELS, "torch", "transformers")
-    if FLAGS.peers and not remarks:
+    warnings = _left_out(bench_torch.MODELS, "torch", "transformers")
+    if FLAGS.peers and not warnings:
         names += bench_torch.MODELS
     model = config.model
     settings = grid(
@@ -177,7 +177,7 @@ def _model_grid(
             "length": _numbers("lengths", FLAGS.lengths or [model.max_seq_length]),
         }
     )
-    return settings, names, remarks
+    return settings, names, warnings
 
 
 def _config() -> Config:
@@ -213,7 +213,7 @@ def _known(flag: str, values: Sequence[str], valid: Collection[str]) -> list[str
 def _left_out(
     cases: Collection[str], *packages: str, how: str = f"{bench_torch.INSTALL} adds"
 ) -> tuple[str, ...]:
-    """The remark that cases are missing for want of packages, if they are wanted."""
+    """The warning that cases are missing for want of packages, if they are wanted."""
     lacking = bench_torch.missing(*packages) if FLAGS.peers else []
     if not lacking:
         return ()
@@ -256,8 +256,8 @@ def main(argv: Sequence[str]) -> int:
     baseline = _baseline(plan)
     if FLAGS.out:
         _folder()
-    for remark in plan.remarks:
-        print(remark, file=sys.stderr)
+    for warning in plan.warnings:
+        print(warning, file=sys.stderr)
     facts = machine(sys.argv[1:])
     rows = measure(
         plan.cases(),
@@ -274,7 +274,7 @@ def main(argv: Sequence[str]) -> int:
         baseline,
         plan.unit,
         facts,
-        [*([FLAGS.remark] if FLAGS.remark else []), *plan.remarks],
+        [*([FLAGS.warning] if FLAGS.warning else []), *plan.warnings],
         utilisation=command in ("step", "infer"),
     )
     print(report.table())
@@ -315,7 +315,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "name", None, "Name of the files, such as mixing-cpu; by default command and platform."
     )
-    flags.DEFINE_string("remark", None, "A sentence to write beside the figures.")
+    flags.DEFINE_string("warning", None, "A sentence to write beside the figures.")
 
 
 if __name__ == "__main__":

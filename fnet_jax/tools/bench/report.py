@@ -31,7 +31,7 @@ class Report:
         baseline: name of the case that the others are compared with.
         unit: of the items of a run: tokens, examples.
         machine: see `machine`.
-        remarks: sentences for the reader.
+        warnings: sentences for the reader.
         utilisation: whether FLOPs against the peak mean something, as for a whole model.
     """
 
@@ -40,7 +40,7 @@ class Report:
     baseline: str
     unit: str
     machine: dict[str, Any]
-    remarks: Sequence[str] = ()
+    warnings: Sequence[str] = ()
     utilisation: bool = False
 
     def ratio(self, row: Row) -> float | None:
@@ -59,7 +59,7 @@ class Report:
         return {
             "title": self.title,
             "machine": self.machine,
-            "remarks": list(self.remarks),
+            "warnings": list(self.warnings),
             "baseline": self.baseline,
             "rows": [self._values(row) for row in self.rows],
         }
@@ -68,7 +68,7 @@ class Report:
         """The figures as Markdown; what is the same in all rows stands above."""
         shared, varying = split_settings([row.case.setting for row in self.rows])
         header = [*varying, "case", "median ms", "quartiles ms", f"times {self.baseline}", f"{self.unit}/s"]
-        header += ["MFU %", "memory MiB", "compile s", "remark"]
+        header += ["MFU %", "memory MiB", "compile s", "warning"]
         cells = [self._cells(row, varying) for row in self.rows]
         # A column that says nothing on any row is left out.
         used = [i for i in range(len(header)) if any(row[i] != NONE for row in cells)]
@@ -78,7 +78,15 @@ class Report:
     def page(self) -> str:
         """Title, date, machine, table."""
         facts = [f"- {name}: {_show(value)}" for name, value in self.machine.items() if value]
-        lines = [f"# {self.title}", "", *facts, *(f"- {text}" for text in self.remarks), "", self.table(), ""]
+        lines = [
+            f"# {self.title}",
+            "",
+            *facts,
+            *(f"- {text}" for text in self.warnings),
+            "",
+            self.table(),
+            "",
+        ]
         return "\n".join(lines)
 
     def save(self, stem: str) -> list[str]:
@@ -152,7 +160,7 @@ def machine(argv: Sequence[str]) -> dict[str, Any]:
         argv: of the command, without the program.
     """
     device = jax.devices()[0]
-    words = [word for word in argv if not word.startswith("--remark=")]  # stands beside the figures anyway
+    words = [word for word in argv if not word.startswith("--warning=")]  # stands beside the figures anyway
     chip = find_chip(device.device_kind)
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),

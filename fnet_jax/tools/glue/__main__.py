@@ -86,7 +86,7 @@ def conclude(job: Job) -> int:
         for name in (TABLE_FILE, PICTURE_FILE, RESULTS_FILE, SUBMISSION_FILE)
     }
     faults = job.predict()
-    remarks = job.write_submission(paths[SUBMISSION_FILE])
+    warnings = job.write_submission(paths[SUBMISSION_FILE])
     rows, grid = job.rows(), job.grid()
     text = "\n".join([glue_table.table(rows), "", *_averages(rows), *_what_is_missing(job)])
     settings = f"All settings:\n\n{glue_table.all_settings(grid)}"
@@ -96,7 +96,7 @@ def conclude(job: Job) -> int:
 
     draw_glue(rows, paths[PICTURE_FILE])
     print(f"\n{text}\n")
-    print("\n".join(f"submission: {remark}" for remark in [*faults, *remarks]))
+    print("\n".join(f"submission: {warning}" for warning in [*faults, *warnings]))
     print(f"files: {' '.join(paths.values())}")
     is_done = all(result and result.is_done for _, result in job.results())
     return 0 if is_done and not faults else 1

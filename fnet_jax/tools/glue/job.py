@@ -154,7 +154,7 @@ class Job:
         from fnet_jax.tasks import predictions
 
         found: dict[str | tuple[str, str], list[Any]] = {}
-        remarks = []
+        warnings = []
         for run, task, splits in self._test_splits():
             for split in splits:
                 file = predictions_file(run.directory, task, split)
@@ -164,11 +164,11 @@ class Job:
                 if len(answers) == TASKS[task].rows[split]:
                     found[task, split] = answers
                 else:
-                    remarks.append(
+                    warnings.append(
                         f"{TASKS[task].title} {split} has {len(answers):,} examples here, "
                         f"not the official {TASKS[task].rows[split]:,}; left out"
                     )
-        return [*remarks, *write_submission(path, found)]
+        return [*warnings, *write_submission(path, found)]
 
     def _test_splits(self) -> list[tuple[Point, str, list[str]]]:
         """The run that predicts, the task and its test splits that are there; MNLI's predicts AX too."""

@@ -88,12 +88,12 @@ def write_submission(
         UserError: for a key that is no file, a wrong number of predictions, or one that is no label.
     """
     given = _by_title(predictions)
-    remarks = []
+    warnings = []
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for title, file in FILES.items():
             if title not in given:
-                remarks.append(
+                warnings.append(
                     f"{title}.tsv has no predictions; it says {file.fill} for all {file.rows:,} examples"
                 )
             values = given.get(title, [file.fill] * file.rows)
@@ -102,7 +102,7 @@ def write_submission(
             archive.writestr(entry, _text(title, file, values), zipfile.ZIP_DEFLATED)
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
     write_atomically(path, content.getvalue())
-    return remarks
+    return warnings
 
 
 def _by_title(

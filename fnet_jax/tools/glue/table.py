@@ -24,15 +24,15 @@ class Setting:
     Attributes:
         learning_rate: of the runs.
         batch_size: of the runs.
-        runs: that count: done, with a score, without a flaw.
-        flaws: sentences on the runs that are no result, each once.
+        runs: that count: done, with a score, without a warning.
+        warnings: sentences on the runs that are no result, each once.
         expected: how many runs there should be.
     """
 
     learning_rate: float
     batch_size: int
     runs: tuple[Result, ...]
-    flaws: tuple[str, ...]
+    warnings: tuple[str, ...]
     expected: int
 
     @property
@@ -94,14 +94,16 @@ def settings_of(pairs: Iterable[tuple[Overrides, Result | None]], batch_size: in
 
 def _setting(learning_rate: float, batch_size: int, results: Sequence[Result | None]) -> Setting:
     done = [result for result in results if result and result.is_done]
-    flaws = list(dict.fromkeys(flaw for result in done for flaw in _flaws(result)))
-    runs = tuple(result for result in done if not _flaws(result))
-    return Setting(learning_rate, batch_size, runs, tuple(flaws), len(results))
+    warnings = list(dict.fromkeys(warning for result in done for warning in _warnings(result)))
+    runs = tuple(result for result in done if not _warnings(result))
+    return Setting(learning_rate, batch_size, runs, tuple(warnings), len(results))
 
 
-def _flaws(result: Result) -> list[str]:
+def _warnings(result: Result) -> list[str]:
     """What makes a run no result, on any of its splits."""
-    found = [flaw for name, value in result.values.items() if name.endswith("flaws") for flaw in value]
+    found = [
+        warning for name, value in result.values.items() if name.endswith("warnings") for warning in value
+    ]
     return found or ([] if result.values.get("score") is not None else ["the score is no number"])
 
 
@@ -166,9 +168,9 @@ def table(rows: Sequence[Row]) -> str:
         )
     for row in rows:
         setting = row.setting
-        if setting.flaws and row.title != HALVES["validation_mismatched"]:
+        if setting.warnings and row.title != HALVES["validation_mismatched"]:
             left_out = f"{setting.expected - len(setting.runs)} of {setting.expected} runs left out"
-            lines.append(f"† {row.title}: {left_out}: {'; '.join(setting.flaws)}")
+            lines.append(f"† {row.title}: {left_out}: {'; '.join(setting.warnings)}")
     return "\n".join(lines)
 
 
@@ -180,7 +182,7 @@ SCORE_IS = (
 
 def _cells(row: Row) -> list[str]:
     setting = row.setting
-    mark = ("*" if row.not_whole else "") + ("†" if setting.flaws else "")
+    mark = ("*" if row.not_whole else "") + ("†" if setting.warnings else "")
     has_runs = bool(row.scores)
     whole_count = len(row.scores) == setting.expected
     return [
@@ -289,5 +291,5 @@ def to_json(row: Row) -> dict[str, Any]:
         "runs_expected": row.setting.expected,
         "examples": row.examples,
         "not_whole": list(row.not_whole),
-        "flaws": list(row.setting.flaws),
+        "warnings": list(row.setting.warnings),
     }

@@ -43,7 +43,7 @@ def ask(check: Callable[[], Finding]) -> Finding:
 def exchange(finding: Finding, name: str) -> list[tuple[str, Finding]]:
     """Host name and finding of each process, by their numbers."""
     own = json.dumps([socket.gethostname(), dataclasses.asdict(finding)])
-    everyone = [json.loads(text) for text in hosts.exchange(own, f"the check of the {name}")]
+    everyone = [json.loads(text) for text in hosts.all_gather(own, f"the check of the {name}")]
     return [(host, Finding(**values)) for host, values in everyone]
 
 
@@ -92,9 +92,11 @@ def main(argv: Sequence[str]) -> int:
             found = verdict(exchange(ask(check), name))
             failed += bool(found.fault)
             preflight.passed[name] = not found.fault
-            hosts.say(f"{'FAIL' if found.fault else 'ok  '} {name}: {found.fault or found.said}")
-        hosts.exchange("", "the end of all checks")
-    hosts.say(f"{failed} of {len(preflight.passed)} checks failed" if failed else "ready: python train.py")
+            hosts.print_once(f"{'FAIL' if found.fault else 'ok  '} {name}: {found.fault or found.said}")
+        hosts.all_gather("", "the end of all checks")
+    hosts.print_once(
+        f"{failed} of {len(preflight.passed)} checks failed" if failed else "ready: python train.py"
+    )
     return cli.EXIT_USER_ERROR if failed else 0
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import os
+import pathlib
 import shutil
 import subprocess
 import tempfile
@@ -80,7 +81,7 @@ class Preflight:
         yield "memory", self._memory
         yield "workdir", self._workdir_of_first
         if hosts.count() > 1 and self.passed["workdir"]:
-            blind = hosts.blind(self._workdir)
+            blind = hosts.processes_without(self._workdir)
             yield "shared workdir", lambda: self._workdir_of_all(blind)
         yield "resume", self._resume
 
@@ -131,7 +132,7 @@ class Preflight:
 
     def _workdir_of_first(self) -> Finding:
         """Process 0 makes the folder; the others look for it in `_workdir_of_all`."""
-        if not hosts.is_first():
+        if not hosts.is_primary():
             return Finding()
         path = self._workdir
         while not os.path.exists(path):
@@ -208,8 +209,8 @@ def _on_all(said: str) -> str:
 
 def _commit() -> str:
     """The commit that git has checked out, with a plus if files were changed since; nothing without git."""
-    root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    git = ["git", "-C", root, "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
+    root = pathlib.Path(__file__).parents[3]
+    git = ["git", "-C", str(root), "describe", "--always", "--abbrev=12", "--exclude=*", "--dirty=+"]
     try:
         return subprocess.run(git, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
     except (OSError, subprocess.SubprocessError):

@@ -178,8 +178,8 @@ def describe(result: Result, point: Point) -> str:
     """The result in a few words: "score 81.2 (4 min)"."""
     if not result.is_done:
         return f"failed with exit code {result.exit_code}: {result.error}; see {point.path(LOG_FILE)}"
-    flaws = "".join(f", but {flaw}" for flaw in result.values.get("flaws", []))
-    return f"{headline(result)}{flaws} ({duration(result.seconds)})"
+    warnings = "".join(f", but {warning}" for warning in result.values.get("warnings", []))
+    return f"{headline(result)}{warnings} ({duration(result.seconds)})"
 
 
 def headline(result: Result) -> str:

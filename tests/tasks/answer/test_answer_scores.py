@@ -46,7 +46,7 @@ def test_the_best_of_several_right_answers_counts():
         "f1": pytest.approx((1 + 2 / 3) / 2),
         "score": scores.values["f1"],
     }
-    assert scores.baseline == {} and scores.flaws == ()
+    assert scores.baseline == {} and scores.warnings == ()
 
 
 def test_questions_without_an_answer():
@@ -65,4 +65,4 @@ def test_questions_without_an_answer():
 
 def test_one_answer_to_all_is_no_result():
     scores = score_answers([[Answer("cat", 0)], [Answer("dog", 0)]], ["cow", "cow"])
-    assert scores.flaws == ("the model answers 'cow' to all 2 questions",)
+    assert scores.warnings == ("the model answers 'cow' to all 2 questions",)

@@ -139,7 +139,7 @@ def test_mnli_has_two_of_each(write, open_task):
     assert matched.labels.tolist() == [0, 2] and matched.ids == [0, 2]
     assert data.split("validation_mismatched").labels.tolist() == [1]
     assert data.split("test_matched").labels is None
-    text = "\n".join(data.remarks)
+    text = "\n".join(data.warnings)
     assert "1 examples of" in text and "no gold label ('-')" in text
     assert "test_mismatched" not in text  # it is missed when it is asked for
     assert "1 of 9,832 official examples" in text and "dev_mismatched_subset.tsv" in text
@@ -184,7 +184,7 @@ def test_broken_rows_are_passed_over_in_qqp_alone(write, open_task):
     write("QQP/train.tsv", header, [(1, 2, 3, "a", "A", 1), (4, 5, 6, "cut"), ("here", "B", 0)])
     data = open_task("qqp")
     assert data.split("train").texts == ["a"]
-    assert any("2 broken rows" in remark for remark in data.remarks)
+    assert any("2 broken rows" in warning for warning in data.warnings)
     write("SST-2/train.tsv", ("sentence", "label"), [("a", 1), ("cut",)])
     with pytest.raises(UserError, match=r"SST-2/train\.tsv:3: 1 columns, not 2"):
         open_task("sst2")
@@ -278,8 +278,8 @@ def test_glue_from_tfds(qnli_dir, make_data):
     ]
     assert data.split("validation").labels.tolist() == [1]
     assert test.labels is None and sorted(test.ids) == [0, 10]
-    assert any("1 examples of" in remark and "have no label" in remark for remark in data.remarks)
-    assert any("QNLI train: 3 of 104,743 official examples" in remark for remark in data.remarks)
+    assert any("1 examples of" in warning and "have no label" in warning for warning in data.warnings)
+    assert any("QNLI train: 3 of 104,743 official examples" in warning for warning in data.warnings)
 
 
 def test_glue_from_tfds_by_name(qnli_dir, make_data, monkeypatch):
@@ -337,7 +337,7 @@ def open_real(real_data, make_data):
 def test_real_tasks_are_whole(open_real, task):
     data = open_real(task)
     assert {name: len(split) for name, split in data.splits.items()} == dict(TASKS[task].rows)
-    assert data.remarks == () and not data.missing
+    assert data.warnings == () and not data.missing
     assert data.split("test").labels is None
     assert data.split("test").ids == list(range(len(data.split("test"))))
     for name in ("train", "validation"):
@@ -395,7 +395,7 @@ def test_real_subsets_are_marked(open_real):
     for task, whole in (("qqp", []), ("mnli", []), ("qnli", ["validation", "test"])):
         data = open_real(task)
         assert [name for name, split in data.splits.items() if split.is_whole] == whole
-        assert any(f"{TASKS[task].title} train:" in remark for remark in data.remarks)
+        assert any(f"{TASKS[task].title} train:" in warning for warning in data.warnings)
     assert np.bincount(open_real("qnli").split("validation").labels).tolist() == BALANCE["qnli", "validation"]
 
 
@@ -413,7 +413,7 @@ def test_both_forms_of_the_real_mrpc_agree(open_real, real_data, tmp_path, make_
             for s in (left, right)
         ]
         assert rows[0] == rows[1]
-    assert made.remarks == ()
+    assert made.warnings == ()
 
 
 @pytest.mark.parametrize("task", ["cola", "stsb"])
@@ -426,7 +426,7 @@ def test_our_reading_and_that_of_tfds_agree(open_real, real_data, make_data, tmp
     builder.download_and_prepare()
     ours = open_real(task)
     theirs = open_labelled(task, make_data(corpus=f"tfds:{builder.data_dir}"), 0)
-    assert theirs.labels == ours.labels and theirs.remarks == ()
+    assert theirs.labels == ours.labels and theirs.warnings == ()
     for name, split in ours.splits.items():
         other = theirs.split(name)
         order = np.argsort(other.ids)

@@ -59,8 +59,8 @@ def test_reads_columns_of_the_shared_task(read):
     assert named == [["B-PER", "I-PER", "O", "B-LOC"], ["B-LOC", "O", "B-LOC", "B-LOC"]]
     assert data.split("test").words == [["Bob", "saw"], ["Oslo"]]
     assert data.split("test").labels is None
-    assert any("IOB1 tags" in remark for remark in data.remarks)
-    assert any("have their text in the training split too" in remark for remark in data.remarks)
+    assert any("IOB1 tags" in warning for warning in data.warnings)
+    assert any("have their text in the training split too" in warning for warning in data.warnings)
 
 
 def test_reads_other_columns_tabs_crlf_and_comments(read):

@@ -41,13 +41,19 @@ PAPER = {
 ORDER = ["mnli", "qqp", "qnli", "sst2", "cola", "stsb", "mrpc", "rte"]
 
 
-def result(task, score, rate=1e-5, seed=0, batch=None, flaws=(), **more):
+def result(task, score, rate=1e-5, seed=0, batch=None, warnings=(), **more):
     overrides = {"task": task, RATE: rate, "seed": seed} | ({BATCH: batch} if batch else {})
     splits = TASKS[task].validation_splits
     values = {"step": 9, "not_whole": []}
     for index, split in enumerate(splits):
         own = score[index] if isinstance(score, tuple) else score
-        found = {"split": split, "examples": 1234, "score": own, "paper_score": own, "flaws": list(flaws)}
+        found = {
+            "split": split,
+            "examples": 1234,
+            "score": own,
+            "paper_score": own,
+            "warnings": list(warnings),
+        }
         found |= {name: own for name in TASKS[task].metrics}
         values |= {(f"{split}/" if index else "") + name: value for name, value in found.items()}
     return overrides, Result(overrides, "", 0, 1.0, "", {**values, **more})
@@ -113,7 +119,7 @@ def test_a_setting_with_fewer_runs_does_not_win_by_luck():
     failed = {"task": "rte", RATE: 5e-5, "seed": 1}
     cut[1] = (failed, Result(failed, "", 3, 1.0, "error: loss is nan"))
     assert choose(settings_of([*cut, *whole], 64)).learning_rate == 1e-5
-    cut[1] = result("rte", 0.9, 5e-5, 1, flaws=["constant"])
+    cut[1] = result("rte", 0.9, 5e-5, 1, warnings=["constant"])
     assert choose(settings_of([*cut, *whole], 64)).learning_rate == 1e-5
 
 
@@ -124,18 +130,18 @@ def test_batch_sizes_are_settings_too():
 
 
 def test_a_flawed_task_is_no_result():
-    flaw = "the model predicts 'entailment' for all 277 examples; that is no result"
-    setting = setting_of(*[result("rte", 0.527, seed=seed, flaws=[flaw]) for seed in range(3)])
+    warning = "the model predicts 'entailment' for all 277 examples; that is no result"
+    setting = setting_of(*[result("rte", 0.527, seed=seed, warnings=[warning]) for seed in range(3)])
     rows = rows_of(TASKS["rte"], setting)
     assert rows[0].score is None
     assert glue_average(rows).value is None
     text = glue_table.table(rows)
     assert text.splitlines()[2].startswith("| RTE† |     - |")
-    assert f"† RTE: 3 of 3 runs left out: {flaw}" in text
+    assert f"† RTE: 3 of 3 runs left out: {warning}" in text
 
 
 def test_a_flaw_of_one_half_of_mnli_counts():
-    values = {"validation_mismatched/flaws": ["constant"]}
+    values = {"validation_mismatched/warnings": ["constant"]}
     assert setting_of(result("mnli", 0.5, **values)).runs == ()
 
 

@@ -81,7 +81,7 @@ def files(small, tmp_path) -> dict[str, bytes]:
 def test_the_official_files(tmp_path):
     """All filled: names, counts, header, numbers of rows, spellings."""
     path = str(tmp_path / "new" / "glue.zip")
-    remarks = write_submission(path, {})
+    warnings = write_submission(path, {})
     assert validate(path) == []
     found = contents(path)
     assert set(found) == {f"{title}.tsv" for title in OFFICIAL_ROWS}
@@ -91,9 +91,9 @@ def test_the_official_files(tmp_path):
         rows = rows_of(content)
         assert [row["index"] for row in rows] == [str(n) for n in range(count)]
         assert len({row["prediction"] for row in rows}) == 1
-    assert len(remarks) == 11
-    assert "CoLA.tsv has no predictions; it says acceptable for all 1,063 examples" in remarks
-    assert "STS-B.tsv has no predictions; it says 2.5 for all 1,379 examples" in remarks
+    assert len(warnings) == 11
+    assert "CoLA.tsv has no predictions; it says acceptable for all 1,063 examples" in warnings
+    assert "STS-B.tsv has no predictions; it says 2.5 for all 1,379 examples" in warnings
     assert os.listdir(tmp_path / "new") == ["glue.zip"]
 
 
@@ -132,13 +132,13 @@ def test_equal_predictions_give_equal_bytes(small, tmp_path):
 def test_a_file_goes_by_title_or_by_task_and_split(small, tmp_path):
     path = str(tmp_path / "glue.zip")
     answers = ["neutral", "contradiction", "entailment", "neutral"]
-    remarks = write_submission(path, {("mnli", "test_mismatched"): answers, "AX": answers})
+    warnings = write_submission(path, {("mnli", "test_mismatched"): answers, "AX": answers})
     found = contents(path)
     assert found["MNLI-mm.tsv"] == found["AX.tsv"] == (
         b"index\tprediction\n0\tneutral\n1\tcontradiction\n2\tentailment\n3\tneutral\n"
     )  # fmt: skip
     assert found["MNLI-m.tsv"].count(b"entailment") == SMALL_ROWS
-    assert len(remarks) == 9 and not any(remark.startswith(("MNLI-mm", "AX")) for remark in remarks)
+    assert len(warnings) == 9 and not any(warning.startswith(("MNLI-mm", "AX")) for warning in warnings)
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ def labelled(task: str, rate: float, seed: int) -> dict[str, object]:
     values: dict[str, object] = {"step": 7, "task": task, "not_whole": ["train"] if task == "qqp" else []}
     for index, split in enumerate(TASKS[task].validation_splits):
         score = 0.5 + GAINS[rate][seed] + 0.05 * index
-        found = {"split": split, "examples": 20, "score": score, "paper_score": score - 0.02, "flaws": []}
+        found = {"split": split, "examples": 20, "score": score, "paper_score": score - 0.02, "warnings": []}
         found |= {name: score for name in TASKS[task].metrics} | {"baseline_score": 0.4}
         if task == "cola" and (rate, seed) == (5e-5, 1):
-            found["flaws"] = ["the model predicts 'acceptable' for all 20 examples; that is no result"]
+            found["warnings"] = ["the model predicts 'acceptable' for all 20 examples; that is no result"]
         prefix = f"{split}/" if index else ""
         values |= {prefix + name: value for name, value in found.items()}
     return values
