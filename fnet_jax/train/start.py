@@ -6,7 +6,7 @@ import shutil
 
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.files import whole_file
+from fnet_jax.core.files import atomic_file
 from fnet_jax.core.workdir import TOKENIZER_FILE, save_config, saved_config
 from fnet_jax.runtime import hosts
 from fnet_jax.train.checkpoint import Checkpointer
@@ -66,5 +66,5 @@ def _copy(source: str, target: str) -> None:
     """Whole or not at all; not where it is there already."""
     if os.path.exists(target) and filecmp.cmp(source, target, shallow=False):
         return
-    with open(source, "rb") as model, whole_file(target) as file:
+    with open(source, "rb") as model, atomic_file(target) as file:
         shutil.copyfileobj(model, file)

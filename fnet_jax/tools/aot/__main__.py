@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.dataset import write_atomically
+from fnet_jax.core.files import write_atomically
 from fnet_jax.runtime import cli
 from fnet_jax.tools.aot import compile as aot_compile
 from fnet_jax.tools.aot.report import analyse, chip_of
