@@ -9,7 +9,7 @@ from typing import Any
 from fnet_jax.core import config as config_lib
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.files import whole_file
+from fnet_jax.core.files import atomic_file
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.model"
@@ -77,7 +77,7 @@ def read_json(path: str) -> dict[str, Any]:
 
 def save_config(config: Config, directory: str) -> None:
     """Leaves the resolved config in `directory`, whole or not at all."""
-    with whole_file(os.path.join(directory, CONFIG_FILE)) as file:
+    with atomic_file(os.path.join(directory, CONFIG_FILE)) as file:
         file.write(json.dumps(config_lib.to_dict(config), indent=2).encode())
 
 

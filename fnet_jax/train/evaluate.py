@@ -16,8 +16,8 @@ from fnet_jax.tasks.interface import Scores
 from fnet_jax.tasks.metrics import HostSums, Variables, compute, merge, to_host
 from fnet_jax.tasks.table import TASKS
 from fnet_jax.train.checkpoint import Checkpointer, reason
-from fnet_jax.train.find_checkpoint import resolve
-from fnet_jax.train.run import Run, set_up
+from fnet_jax.train.find_checkpoint import find_checkpoint
+from fnet_jax.train.setup import Setup, set_up
 from fnet_jax.train.step import EvalStep
 
 
@@ -71,20 +71,20 @@ class Interrupted(Exception):
 
 
 def evaluate_split(
-    run: Run,
+    setup: Setup,
     eval_step: EvalStep,
     variables: Variables,
     split: str,
     whole: bool = False,
     stopped: Callable[[], int] = lambda: 0,
 ) -> Evaluation:
-    """Evaluates on one split; call it under `jax.set_mesh(run.mesh)`.
+    """Evaluates on one split; call it under `jax.set_mesh(setup.mesh)`.
 
     Args:
-        run: gives the data.
+        setup: gives the data.
         eval_step: of the run.
         variables: of the state.
-        split: one of `run.dataset`.
+        split: one of `setup.dataset`.
         whole: all of it, whatever `max_num_eval_steps` says.
         stopped: asked before each batch whether to stop.
 
@@ -92,12 +92,12 @@ def evaluate_split(
         Interrupted: if `stopped` said so.
         MachineError: if the input failed.
     """
-    batches, count, examples = run.device_batches(split, whole=whole)
+    batches, count, examples = setup.device_batches(split, whole=whole)
     shown = with_progress(_until_stopped(batches, stopped), count, f"evaluate {split}")
     values, outputs = evaluate(eval_step, variables, shown)
-    values["loss"] = sum(values[name] for name in run.objective.losses)
+    values["loss"] = sum(values[name] for name in setup.objective.losses)
     outputs = {name: rows[:examples] for name, rows in outputs.items()}
-    scores = run.dataset.score(split, outputs)
+    scores = setup.dataset.score(split, outputs)
     if scores is not None:  # without labels the sums compare with nothing
         values = {**values, **scores.values} if scores.values else {}
     return Evaluation(examples, values, scores, outputs)
@@ -137,8 +137,8 @@ class CheckpointEvaluator:
             UserError: whatever does not fit.
         """
         self._workdir = workdir
-        self._run = set_up(config, workdir, training=False)
-        self._eval_step = self._run.eval_step()
+        self._setup = set_up(config, workdir, training=False)
+        self._eval_step = self._setup.eval_step()
 
     def evaluate(
         self, step: int, splits: Sequence[str] = (), write_predictions: bool = False
@@ -157,33 +157,33 @@ class CheckpointEvaluator:
         Raises:
             UserError: if the checkpoint does not fit, or there is no such split.
         """
-        run = self._run
-        splits = tuple(splits) or run.dataset.eval_splits
+        setup = self._setup
+        splits = tuple(splits) or setup.dataset.eval_splits
         if not splits:
             raise UserError(
-                f"task={run.config.task!r} has no labelled split in its data; name one with --splits"
+                f"task={setup.config.task!r} has no labelled split in its data; name one with --splits"
             )
         for split in splits:
-            run.dataset.num_examples(split)
+            setup.dataset.num_examples(split)
         checkpointer = Checkpointer(self._workdir, read_only=True)
-        variables = checkpointer.restore_variables(step, run.abstract.variables)
+        variables = checkpointer.restore_variables(step, setup.abstract.variables)
         checkpointer.close()
-        result: dict[str, Any] = {"step": step, "task": run.config.task}
-        if run.dataset.not_whole is not None:
-            result["not_whole"] = run.dataset.not_whole
+        result: dict[str, Any] = {"step": step, "task": setup.config.task}
+        if setup.dataset.not_whole is not None:
+            result["not_whole"] = setup.dataset.not_whole
         for split in splits:
-            with jax.set_mesh(run.mesh):
-                found = evaluate_split(run, self._eval_step, variables, split)
+            with jax.set_mesh(setup.mesh):
+                found = evaluate_split(setup, self._eval_step, variables, split)
             prefix = "" if split == splits[0] else f"{split}/"
             result |= {prefix + name: value for name, value in self._flat(split, found).items()}
             if write_predictions and hosts.is_primary():
-                for line in run.dataset.write_predictions(split, found.outputs, self._workdir, step):
+                for line in setup.dataset.write_predictions(split, found.outputs, self._workdir, step):
                     print(line)
         return result
 
     def _flat(self, split: str, found: Evaluation) -> dict[str, Any]:
-        run, scores = self._run, found.scores
-        baseline = scores.baseline if scores else run.dataset.baseline(run.host_batches(split)[0])
+        setup, scores = self._setup, found.scores
+        baseline = scores.baseline if scores else setup.dataset.baseline(setup.host_batches(split)[0])
         flat: dict[str, Any] = {"split": split, "examples": found.examples, **found.values}
         flat |= {f"baseline_{name}": value for name, value in baseline.items()}
         if scores:
@@ -212,5 +212,5 @@ def evaluate_checkpoint(
     write_predictions: bool = False,
 ) -> dict[str, Any]:
     """Evaluates one checkpoint; see `CheckpointEvaluator.evaluate`. By default the best or the newest."""
-    workdir, step = resolve(workdir, step)
+    workdir, step = find_checkpoint(workdir, step)
     return CheckpointEvaluator(config, workdir).evaluate(step, splits, write_predictions)
