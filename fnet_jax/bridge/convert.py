@@ -42,7 +42,7 @@ class Request:
         src: where they are.
         target: kind of the files to write.
         dst: a folder that does not exist, or is empty.
-        step: of a workdir's checkpoint; None as for `resolve`.
+        step: of a workdir's checkpoint; None as for `find_checkpoint`.
         head: of a model of transformers whose config does not name its class.
         tokenizer: a SentencePiece model in place of the one beside the model; "": that one.
         mixer: of an original checkpoint that does not tell it.

@@ -17,7 +17,7 @@ from fnet_jax.core.mesh import batch_sharding
 from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import SequenceModel
-from fnet_jax.tools.aot.compile import make_abstract_run
+from fnet_jax.tools.aot.compile import make_abstract_setup
 from fnet_jax.tools.bench import onnx as bench_onnx
 from fnet_jax.tools.bench import program as bench_jax
 from fnet_jax.tools.bench import torch as bench_torch
@@ -119,14 +119,14 @@ def _step_case(base: Config, setting: Setting, name: str) -> Case:
 
 def _make_step(name: str, config: Config) -> Program:
     check(config)
-    run = make_abstract_run(config, jax.devices(), "train")
-    batch = random_batch(run.batch_structs(), config.model)
+    setup = make_abstract_setup(config, jax.devices(), "train")
+    batch = random_batch(setup.batch_structs(), config.model)
     if name in bench_torch.MODELS:
         return bench_torch.train_step(name, config.model, config.optim, batch, jax.devices()[0].platform)
-    with jax.set_mesh(run.mesh):
-        state = create_state(run.abstract, run.objective, run.optimizer, config.seed)
-        on_device = jax.device_put(batch, batch_sharding(run.mesh))
-        step, seconds = bench_jax.compile_timed(run.train_step(), run.abstract, run.batch_structs())
+    with jax.set_mesh(setup.mesh):
+        state = create_state(setup.abstract, setup.objective, setup.optimizer, config.seed)
+        on_device = jax.device_put(batch, batch_sharding(setup.mesh))
+        step, seconds = bench_jax.compile_timed(setup.train_step(), setup.abstract, setup.batch_structs())
 
     def once() -> object:
         nonlocal state  # the old one is donated

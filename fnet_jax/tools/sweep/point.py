@@ -24,8 +24,8 @@ from absl import flags
 from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.files import write_atomically
 from fnet_jax.core.sweep import Overrides, point_name
-from fnet_jax.data.dataset import write_atomically
 from fnet_jax.runtime import cli
 
 POINT_FILE = "point.json"
