@@ -96,7 +96,7 @@ def start(
 
     if named and process_id == 0:
         _check_port(int(str(coordinator_address).rpartition(":")[2]))
-    # Signals are ours: see train/stopping.py.
+    # Signals are ours: see runtime/signals.py.
     jax.config.update("jax_enable_preemption_service", False)
     alarm = threading.Timer(init_timeout_s, _give_up, (init_timeout_s,))
     alarm.daemon = True
