@@ -5,8 +5,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
-from fnet_jax.core.config import Config, DataConfig
-from fnet_jax.core.schema import Head
+from fnet_jax.core.config import Config, DataConfig, Head
 from fnet_jax.nn.heads import make_model
 from fnet_jax.tasks.answer.dataset import AnswerDataset
 from fnet_jax.tasks.answer.files import read_answer

@@ -10,9 +10,9 @@ import jax
 import optax
 from jax.sharding import Mesh
 
-from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import Batch, BatchSpec
-from fnet_jax.core.config import Config, check_mesh
+from fnet_jax.core.checks import check, check_mesh
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh, mesh_of, replicated
 from fnet_jax.data.pipeline import WithExampleIds, iterate
@@ -211,7 +211,7 @@ def _count_steps(config: Config, num_examples: int) -> Config:
         train=dataclasses.replace(train, num_train_steps=steps, eval_frequency=eval_frequency),
         optim=dataclasses.replace(optim, num_warmup_steps=warmup),
     )
-    config_lib.check(config)
+    check(config)
     return config
 
 

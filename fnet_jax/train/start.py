@@ -4,7 +4,7 @@ import filecmp
 import os
 import shutil
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import atomic_file
 from fnet_jax.core.workdir import TOKENIZER_FILE, save_config, saved_config
@@ -49,7 +49,7 @@ def leave_config(setup: Setup, workdir: str) -> None:
 
     def leave() -> None:
         saved = saved_config(workdir)
-        for line in config_lib.differences(saved, setup.config) if saved else []:
+        for line in config_dict.differences(saved, setup.config) if saved else []:
             print(f"config changed since the last start: {line}")
         try:
             _copy(setup.dataset.tokenizer_path, os.path.join(workdir, TOKENIZER_FILE))

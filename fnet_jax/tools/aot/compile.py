@@ -10,8 +10,8 @@ from typing import Any, Literal, cast
 import jax
 from jax.experimental import topologies
 
-from fnet_jax.core import config as config_lib
-from fnet_jax.core.config import Config, check_mesh
+from fnet_jax.core.checks import check, check_mesh
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import MESH_AXES, mesh_of
 from fnet_jax.tasks.interface import Dataset
@@ -116,7 +116,7 @@ def complete(config: Config) -> Config:
     config = dataclasses.replace(
         config, model=dataclasses.replace(model, vocab_size=pieces, num_outputs=outputs)
     )
-    config_lib.check(config)
+    check(config)
     return config
 
 
