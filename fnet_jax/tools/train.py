@@ -16,7 +16,7 @@ from fnet_jax.runtime import cli, distributed, signals  # noqa: E402
 def main(argv: Sequence[str]) -> int:
     """Trains until done; the exit code says how it ended (see `fnet_jax/runtime/cli.py`)."""
     del argv
-    signals.answer()
+    signals.install()
     config, workdir = cli.config(), cli.workdir()
     distributed.start_by_flags(config, workdir)
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -13,11 +12,12 @@ from typing import Any
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.files import write_atomically
 from fnet_jax.core.workdir import TOKENIZER_FILE
-from fnet_jax.data import dataset
 from fnet_jax.data.corpus.parts import NUM_HASHES, Job, is_done
 from fnet_jax.data.corpus.sources import Source, open_source
 from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, training_lines
+from fnet_jax.runtime.lock import FileLock
 
 PLAN_FILE = ".plan.json"
 
@@ -93,17 +93,11 @@ def require_same(directory: str, key: str, old: Any, new: Any) -> None:
 
 @contextlib.contextmanager
 def lock(directory: str, shared: bool = False) -> Iterator[None]:
-    """Keeps others out of a folder, or, shared, those who want it alone.
-
-    A lock of the kernel vanishes with its process.
-    """
-    with open(os.path.join(directory, ".lock"), "w") as file:
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
+    """Keeps other processes out of a folder, or, shared, those that want it for themselves."""
+    with contextlib.closing(FileLock(os.path.join(directory, ".lock"), shared)) as held:
+        if not held.acquire():
             print(f"Waiting for another process that prepares {directory}", file=sys.stderr, flush=True)
-            fcntl.flock(file, kind)
+            held.acquire(wait=True)
         yield
 
 
@@ -135,15 +129,15 @@ def keep_plan(plan: Plan, num_shards: int) -> None:
             that a person can be told which ones are missing.
     """
     begun_with(plan)
-    content = json.dumps({**plan.settings, "num_shards": num_shards}).encode()
-    dataset.write_atomically(os.path.join(plan.directory, PLAN_FILE), content)
+    content = json.dumps({**plan.settings, "num_shards": num_shards})
+    write_atomically(os.path.join(plan.directory, PLAN_FILE), content)
 
 
 def keep_tokenizer(plan: Plan, progress: bool) -> Tokenizer:
     """The tokenizer, copied into the data set or trained there; one of an interrupted attempt is kept."""
     path = os.path.join(plan.directory, TOKENIZER_FILE)
     if plan.given:
-        dataset.write_atomically(path, plan.given.model)
+        write_atomically(path, plan.given.model)
         return plan.given
     if os.path.exists(path):
         return load_tokenizer(path)
