@@ -35,6 +35,7 @@ FLOORS = {
     "configs": {"core", "tasks"},
     "tools": {"core", "nn", "runtime", "data", "tasks", "train", "bridge", "inference", "configs"},
     "__init__.py": {"inference"},  # the package offers `load`
+    "__main__.py": set(),  # the command `fnet` starts the tools by name
 }
 OWN_CONFIGS = {"tag": tag, "choose": choose, "answer": answer}  # a task, and the config of its name
 SOURCES = sorted((REPOSITORY / "fnet_jax").rglob("*.py"))
