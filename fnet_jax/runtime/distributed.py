@@ -28,6 +28,9 @@ _LAST_S = 2.0
 _GRACE_S = 60  # JAX gives up by aborting; we do before, with a sentence
 
 
+flags.disclaim_key_flags()  # they belong to the program that calls `define_flags`
+
+
 def define_flags() -> None:
     """Defines the flags that `start_by_flags` reads."""
     flags.DEFINE_enum(
