@@ -41,7 +41,7 @@ def define_run_flags() -> None:
 
 
 def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -> None:
-    """Parses the flags, runs `main(argv)` and exits with its code; `UserError` and `MachineError` are one line.
+    """Parses the flags, runs `main(argv)` and exits with its code; errors for people are one line.
 
     Args:
         main: gets the program's name and the arguments that are no flags.

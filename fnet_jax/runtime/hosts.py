@@ -201,7 +201,7 @@ def processes_without(directory: str) -> list[int]:
 def exit_with_peers(code: int, message: str) -> NoReturn:
     """Ends this process after an error; `sys.exit` would wait for the others to end.
 
-    Processes with the same error end together. If this one fails alone, the others hear of it (`watch_peers`).
+    Processes with the same error end together. If this one fails alone, `watch_peers` tells the others.
 
     Args:
         code: to exit with.
