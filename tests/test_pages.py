@@ -1,6 +1,6 @@
 """Runs every command of the README and of docs/runs.md on a small model and a small corpus.
 
-A section is one test. What it needs of other sections is made first, once for all workers, by the first to come.
+A section is one test. What it needs of other sections is made first, once for all workers.
 """
 
 import contextlib
