@@ -34,7 +34,7 @@ _STREAMS = {"train": 0, "heldout": 1}  # of random numbers
 class PretrainBatches:
     """One split as a sequence of batches, of which this host makes its rows when it is asked for them.
 
-    Training goes on epoch after epoch, each with a new order, new pairs and new masks, and a batch may hold the
+    Training goes on epoch after epoch, each with a new order, new pairs and masks, and a batch may hold the
     end of one and the beginning of the next. The held-out split has a fixed order, fixed pairs and masks, and
     ends; its last batch is filled up with examples of weight 0.
 

@@ -46,8 +46,8 @@ _SKIPPED_FOLDERS = {
     "__pycache__",
 }
 
-# A triple-quoted string that opens the file or follows the colon of a header, perhaps after comments and blank
-# lines: these are docstrings, and hardly anything else.
+# A triple-quoted string that opens the file or follows the colon of a header, perhaps after comments and
+# blank lines: these are docstrings, and hardly anything else.
 _GAP = r"(?:[ \t]*(?:\#[^\n]*)?\n)"
 _HEADER_END = r"""(?:[\w)\]]|->[ ]*(?:"[^"\n]*"|'[^'\n]*'))[ \t]*:[ \t]*(?:\#[^\n]*)?\n"""
 _DOCSTRING = re.compile(
