@@ -54,18 +54,18 @@ def fourier(x_BLD: jax.Array, *, interpret: bool = False) -> jax.Array:
         y_BLD, same shape and dtype.
 
     Raises:
-        ValueError: if the kernel cannot serve L or D, see `why_not`; or the dtype.
+        ValueError: if the kernel cannot serve L or D, see `why_unsupported`; or the dtype.
     """
     batch, length, width = x_BLD.shape
-    if reason := why_not(length, width):
+    if reason := why_unsupported(length, width):
         raise ValueError(f"no TPU kernel for x{[*x_BLD.shape]}: {reason}")
     if x_BLD.dtype not in (jnp.float32, jnp.bfloat16):
         raise ValueError(f"no TPU kernel for {x_BLD.dtype}: use float32 or bfloat16")
-    way = _folded if length <= _MAX_FOLDED else fourier_tpu_long.fourier
-    return way(x_BLD, cost(batch, length, width, x_BLD.dtype), interpret)
+    kernel = _folded if length <= _MAX_FOLDED else fourier_tpu_long.fourier
+    return kernel(x_BLD, cost(batch, length, width, x_BLD.dtype), interpret)
 
 
-def why_not(length: int, width: int) -> str | None:
+def why_unsupported(length: int, width: int) -> str | None:
     """Why the kernel cannot serve L and D, as a clause that says what it can serve; None if it can."""
     step = 16 if length <= _MAX_FOLDED else 64
     if length % step or not 32 <= length <= _MAX_LENGTH:

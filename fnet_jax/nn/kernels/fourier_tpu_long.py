@@ -6,7 +6,7 @@ An example passes through on-chip memory once, in two phases of the grid:
     blocks of columns: y = Re(F_L (g − ih)), for columns 0 … D/2 − 1; column D − d is column d with its
                        rows mirrored
 
-Along L the transform is split as in `dft.fourier_split`: L = L1·L2, l = L2·a + m, j = c + L1·e. The first
+Along L the transform is split as in `dft.split`: L = L1·L2, l = L2·a + m, j = c + L1·e. The first
 stage, a product over a for each m, overwrites g and h; the second is one over m for each c.
 
 Letters: W: w = D/2; V: w and column D/2, padded to whole registers.
