@@ -5,13 +5,13 @@ import sys
 
 import train
 from fnet_jax.runtime import cli
-from fnet_jax.train.run import Run
+from fnet_jax.train.setup import Setup
 
-whole = Run.device_batches
+whole = Setup.device_batches
 
 
-def hanging(run: Run, *args, **kwargs):
-    batches, *counts = whole(run, *args, **kwargs)
+def hanging(setup: Setup, *args, **kwargs):
+    batches, *counts = whole(setup, *args, **kwargs)
 
     def iterate():
         yield next(batches)
@@ -23,5 +23,5 @@ def hanging(run: Run, *args, **kwargs):
 
 
 if __name__ == "__main__":
-    Run.device_batches = hanging
+    Setup.device_batches = hanging
     sys.exit(cli.run(train.main))

@@ -9,10 +9,10 @@ import jax
 import pytest
 
 from fnet_jax.configs import answer, choose, classify, glue, pretrain, tag
-from fnet_jax.core import config as config_lib
-from fnet_jax.core.config import Config, Layout, Mixer, Task
+from fnet_jax.core import config_dict
+from fnet_jax.core.checks import check_mesh
+from fnet_jax.core.config import PRETRAINING, Config, Layout, Mixer, Task
 from fnet_jax.core.mesh import create_mesh
-from fnet_jax.core.schema import PRETRAINING
 from fnet_jax.tasks.table import GLUE, TASKS
 from fnet_jax.train.objective import make_objective
 from fnet_jax.train.optim import make_optimizer, make_schedule
@@ -72,7 +72,7 @@ def test_pinned_files_have_every_requirement(name):
 
 def test_every_config_key_is_read():
     """A key that nothing reads is a promise not kept."""
-    declared = ("core/schema.py", "core/checks.py")
+    declared = ("core/config.py", "core/checks.py")
     code = "".join(path.read_text() for path in SOURCES if not str(path).endswith(declared))
 
     def keys(cls: type) -> typing.Iterator[str]:
@@ -95,7 +95,7 @@ def test_every_shipped_config_traces(arg):
     """A whole training step, as shapes: all wiring and no arithmetic."""
     c = pretrain.get_config(arg)
     c.model.vocab_size = c.data.tokenizer_pieces
-    trace(config_lib.parse(c))
+    trace(config_dict.parse(c))
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -106,7 +106,7 @@ def test_every_labelled_task_traces(task):
         c = (glue if task in GLUE else classify).get_config(f"task={task},size=tiny")
     c.model.vocab_size = 99
     c.model.num_outputs = TASKS[task].num_outputs(["a", "b", "c"])
-    trace(config_lib.parse(c))
+    trace(config_dict.parse(c))
 
 
 def test_the_config_knows_the_tasks_of_the_table():
@@ -118,12 +118,12 @@ def test_every_hybrid_traces(layout):
     c = pretrain.get_config("smoke")
     overrides = {"model.num_attention_layers": 2, "model.attention_layout": layout}
     c.update_from_flattened_dict({**overrides, "model.vocab_size": 99, "model.remat": True})
-    trace(config_lib.parse(c, overrides))
+    trace(config_dict.parse(c, overrides))
 
 
 def trace(config: Config) -> None:
     mesh = create_mesh(devices=jax.devices()[:1])
-    config_lib.check_mesh(config, mesh.shape)
+    check_mesh(config, mesh.shape)
     objective = make_objective(config)
     optimizer = make_optimizer(config.optim, config.train.num_train_steps)
     schedule = make_schedule(config.optim, config.train.num_train_steps)

@@ -14,10 +14,9 @@ from fnet_jax.bridge import google, huggingface, portable, verify, workdirs
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.bridge.names import ARCHITECTURES
 from fnet_jax.bridge.read import read
-from fnet_jax.core.config import Mixer
+from fnet_jax.core.config import PRETRAINING, Head, Mixer
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.files import new_folder
-from fnet_jax.core.schema import PRETRAINING, Head
 from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data.tokenizer import load_tokenizer
 from fnet_jax.train.checkpoint import reason
@@ -43,7 +42,7 @@ class Request:
         src: where they are.
         target: kind of the files to write.
         dst: a folder that does not exist, or is empty.
-        step: of a workdir's checkpoint; None as for `resolve`.
+        step: of a workdir's checkpoint; None as for `find_checkpoint`.
         head: of a model of transformers whose config does not name its class.
         tokenizer: a SentencePiece model in place of the one beside the model; "": that one.
         mixer: of an original checkpoint that does not tell it.

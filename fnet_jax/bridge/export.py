@@ -21,9 +21,9 @@ from fnet_jax.bridge import portable
 from fnet_jax.bridge.inputs import input_spec
 from fnet_jax.bridge.loaded import Loaded, flat, nested
 from fnet_jax.bridge.tensor_files import SAFETENSORS
+from fnet_jax.core.config import Head
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Head
-from fnet_jax.core.special_tokens import PAD_ID, SPECIAL_PIECES
+from fnet_jax.core.special_tokens import PAD_ID, SPECIAL_TOKENS
 from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import make_model
@@ -174,7 +174,7 @@ def _manifest(loaded: Loaded, form: Format, platforms: Sequence[Platform]) -> di
         "outputs": describe({name: outputs[name] for name in OUTPUTS[loaded.head]}),
         "labels": list(loaded.config.data.labels),
         "tokenizer": TOKENIZER_FILE if loaded.tokenizer_path else None,
-        "special_pieces": {piece: i for i, piece in enumerate(SPECIAL_PIECES)},
+        "special_pieces": {piece: i for i, piece in enumerate(SPECIAL_TOKENS)},
         "padding": f"pad input_ids with {PAD_ID} and type_ids with 0 to the full length",
         "made_with": {name: importlib.metadata.version(name) for name in packages},
     }

@@ -21,7 +21,7 @@ from fnet_jax.bridge.msgpack_file import Stored, Tree
 from fnet_jax.bridge.name_tables import gather, scatter
 from fnet_jax.core.config import Mixer
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.files import whole_file
+from fnet_jax.core.files import atomic_file
 from fnet_jax.nn.encoder import layer_mixers
 
 TOKENIZER = "c4_bpe_sentencepiece.model"  # as it is published
@@ -87,7 +87,7 @@ def write(loaded: Loaded, path: str) -> None:
         )
     table = google_model.rows(loaded.head, model, ())
     target = nested(dict(scatter(table, flat(loaded.variables["params"]))))
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.writelines(_packed({"target": target}))
 
 

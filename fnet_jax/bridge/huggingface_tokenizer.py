@@ -19,7 +19,7 @@ from fnet_jax.core.special_tokens import (
     NUM_SPECIAL_IDS,
     PAD_ID,
     SEP_ID,
-    SPECIAL_PIECES,
+    SPECIAL_TOKENS,
     UNK_ID,
 )
 from fnet_jax.core.workdir import TOKENIZER_FILE
@@ -48,11 +48,11 @@ def write(tokenizer_path: str, folder: str, max_seq_length: int, hf_mask_spacing
     """
     shutil.copyfile(tokenizer_path, os.path.join(folder, SENTENCEPIECE))
     names = {
-        "unk_token": SPECIAL_PIECES[UNK_ID],
-        "pad_token": SPECIAL_PIECES[PAD_ID],
-        "cls_token": SPECIAL_PIECES[CLS_ID],
-        "sep_token": SPECIAL_PIECES[SEP_ID],
-        "mask_token": SPECIAL_PIECES[MASK_ID],
+        "unk_token": SPECIAL_TOKENS[UNK_ID],
+        "pad_token": SPECIAL_TOKENS[PAD_ID],
+        "cls_token": SPECIAL_TOKENS[CLS_ID],
+        "sep_token": SPECIAL_TOKENS[SEP_ID],
+        "mask_token": SPECIAL_TOKENS[MASK_ID],
     }
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -115,7 +115,7 @@ def _model(model: Any, path: str) -> dict[str, Any]:
     if model.trainer_spec.model_type == kinds.BPE:
         return {
             "type": "BPE",
-            "unk_token": SPECIAL_PIECES[UNK_ID],
+            "unk_token": SPECIAL_TOKENS[UNK_ID],
             "fuse_unk": True,
             "vocab": {piece.piece: i for i, piece in enumerate(model.pieces)},
             "merges": _merges(model),
@@ -143,7 +143,7 @@ def _added(piece_id: int) -> dict[str, Any]:
     """A special piece; [MASK] takes the space before it, which belongs to the piece that it hides."""
     return {
         "id": piece_id,
-        "content": SPECIAL_PIECES[piece_id],
+        "content": SPECIAL_TOKENS[piece_id],
         "single_word": False,
         "lstrip": piece_id == MASK_ID,
         "rstrip": False,
@@ -154,7 +154,7 @@ def _added(piece_id: int) -> dict[str, Any]:
 
 def _template() -> dict[str, Any]:
     """[CLS] A [SEP], and [CLS] A [SEP] B [SEP] with type 1 from B on."""
-    cls, sep = SPECIAL_PIECES[CLS_ID], SPECIAL_PIECES[SEP_ID]
+    cls, sep = SPECIAL_TOKENS[CLS_ID], SPECIAL_TOKENS[SEP_ID]
 
     def special(name: str, type_id: int) -> dict[str, Any]:
         return {"SpecialToken": {"id": name, "type_id": type_id}}

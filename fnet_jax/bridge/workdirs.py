@@ -12,7 +12,7 @@ from fnet_jax.bridge.loaded import Loaded, bare_head
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CONFIG_FILE, TOKENIZER_FILE, save_config, saved_config
 from fnet_jax.train.checkpoint import Checkpointer
-from fnet_jax.train.find_checkpoint import resolve
+from fnet_jax.train.find_checkpoint import find_checkpoint
 from fnet_jax.train.objective import head_of
 from fnet_jax.train.state import TrainState
 
@@ -22,12 +22,12 @@ def read(folder: str, step: int | None = None) -> Loaded:
 
     Args:
         folder: a workdir, or one checkpoint folder WORKDIR/checkpoints/STEP.
-        step: as for `resolve`.
+        step: as for `find_checkpoint`.
 
     Raises:
         UserError: if there is no such checkpoint, or it is damaged.
     """
-    workdir, step = resolve(folder, step)
+    workdir, step = find_checkpoint(folder, step)
     config = saved_config(workdir)
     if config is None:
         raise UserError(f"{workdir} holds no {CONFIG_FILE}; put back the one that training left there")

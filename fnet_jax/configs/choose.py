@@ -11,7 +11,7 @@ nothing), `smoke` (a few steps).
 import ml_collections
 
 from fnet_jax.configs import classify, sizes
-from fnet_jax.core.config import parse_arg
+from fnet_jax.core.config_dict import parse_arg
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:

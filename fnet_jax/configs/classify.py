@@ -13,7 +13,7 @@ import ml_collections
 
 from fnet_jax.configs import base, sizes
 from fnet_jax.configs.glue import fine_tune, shrink
-from fnet_jax.core.config import parse_arg
+from fnet_jax.core.config_dict import parse_arg
 
 TASKS = ("classify", "regress", "ag_news", "pydocs")
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import ml_collections
 
 from fnet_jax.configs import base, sizes
-from fnet_jax.core.config import parse_arg
-from fnet_jax.core.schema import PRETRAINING
+from fnet_jax.core.config import PRETRAINING
+from fnet_jax.core.config_dict import parse_arg
 
 
 class Recipe(NamedTuple):

@@ -10,7 +10,7 @@ rate, and the shape of a model that starts from nothing), `smoke` (a few steps).
 import ml_collections
 
 from fnet_jax.configs import classify, sizes
-from fnet_jax.core.config import parse_arg
+from fnet_jax.core.config_dict import parse_arg
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:

@@ -1,10 +1,11 @@
 """What values of the config can work, alone and together; everything else is refused in one sentence."""
 
-import dataclasses
+import functools
 from collections.abc import Mapping
 
+from fnet_jax.core.config import PRETRAINING, Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import PRETRAINING, Config
+from fnet_jax.core.keys import declared
 
 
 def check_mesh(config: Config, sizes: Mapping[str, int], training: bool = True) -> None:
@@ -57,48 +58,11 @@ def check_mesh(config: Config, sizes: Mapping[str, int], training: bool = True) 
 
 def check(c: Config) -> None:
     """Refuses values that cannot work, alone or together."""
-    m, d, o, t = c.model, c.data, c.optim, c.train
-    positive = {
-        "model": "num_layers d_model d_emb d_ff num_heads max_seq_length type_vocab_size",
-        "data": "tokenizer_pieces max_predictions_per_seq masking_rate prefetch max_query_length doc_stride "
-        "max_answer_length",
-        "optim": "learning_rate adam_eps",
-        "train": "num_train_steps train_batch_size gradient_accum_steps eval_batch_size "
-        "save_checkpoints_steps max_to_keep log_frequency max_skipped_steps",
-        "log": "profile_steps",
-    }
-    not_negative = {
-        "model": "vocab_size num_attention_layers num_outputs",
-        "data": "num_workers random_token_proportion mask_token_proportion max_train_examples "
-        "max_eval_examples",
-        "optim": "num_warmup_steps weight_decay clipped_grad_norm",
-        "train": "eval_frequency max_num_eval_steps num_train_epochs early_stop_evals",
-        "log": "profile_start",
-    }
-    sizes = {"model": positive["model"] + " vocab_size num_outputs"}
-    below_one = {
-        "model": "dropout_rate mixing_dropout_rate classifier_dropout_rate",
-        "data": "masking_rate holdout_fraction",
-        "optim": "adam_b1 adam_b2 warmup_proportion",
-        "train": "eval_proportion",
-    }
-    for table, valid, holds in (
-        (positive, "greater than 0", lambda v: v > 0),
-        (not_negative, "0 or more", lambda v: v >= 0),
-        (sizes, "2**24 or less", lambda v: v <= 2**24),  # else shapes of a hostile file overflow
-        (below_one, "at least 0 and below 1", lambda v: 0 <= v < 1),
-    ):
-        for section, names in table.items():
-            for name in names.split():
-                value = getattr(getattr(c, section), name)
-                _require(holds(value), f"{section}.{name}={value} must be {valid}")
-
-    _require(0 <= c.seed < 2**32, f"seed={c.seed} must be at least 0 and below 2**32")
-    _require(m.max_seq_length >= 8, f"model.max_seq_length={m.max_seq_length} must be at least 8")
-    _require(
-        m.type_vocab_size >= 2,
-        f"model.type_vocab_size={m.type_vocab_size} must be at least 2 (segments A and B)",
-    )
+    m, o, t = c.model, c.optim, c.train
+    for key in declared(Config):
+        value = functools.reduce(getattr, key.name.split("."), c)
+        for rule in key.rules:
+            _require(rule.holds(value), f"{key.name}={value} must be {rule.words}")
     _require(
         not m.has_attention or m.d_model % m.num_heads == 0,
         f"model.d_model={m.d_model} is not divisible by model.num_heads={m.num_heads}, which attention needs",
@@ -122,7 +86,6 @@ def check(c: Config) -> None:
     )
     if c.task in MASKED_TASKS:
         _check_masked_lm(c)
-    _require(d.holdout_fraction > 0, f"data.holdout_fraction={d.holdout_fraction} must be greater than 0")
     _require(
         o.schedule == "constant" or t.num_train_epochs > 0 or o.num_warmup_steps < t.num_train_steps,
         f"optim.num_warmup_steps={o.num_warmup_steps} must be below "
@@ -145,12 +108,6 @@ def check(c: Config) -> None:
         f"train.gradient_accum_steps={t.gradient_accum_steps} does not divide "
         f"train.train_batch_size={t.train_batch_size}",
     )
-    _require(len(d.choice_fields) > 0, "data.choice_fields=() must name the columns of the choices")
-    for axis, size in dataclasses.asdict(c.mesh).items():
-        _require(
-            size == -1 or size > 0,
-            f"mesh.{axis}={size} must be -1 (all devices that are left) or greater than 0",
-        )
 
 
 def _check_masked_lm(c: Config) -> None:

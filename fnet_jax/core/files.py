@@ -10,7 +10,7 @@ from fnet_jax.core.errors import UserError
 
 
 @contextlib.contextmanager
-def whole_file(path: str) -> Iterator[BinaryIO]:
+def atomic_file(path: str) -> Iterator[BinaryIO]:
     """A file to write in the block. It gets its name at the end; if the block raises, nothing is left."""
     temporary = temporary_name(path)
     try:
@@ -22,6 +22,12 @@ def whole_file(path: str) -> Iterator[BinaryIO]:
     except BaseException:
         remove(temporary)
         raise
+
+
+def write_atomically(path: str, content: str | bytes) -> None:
+    """Writes a file, text as UTF-8, so that it is there whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextlib.contextmanager
@@ -46,7 +52,7 @@ def new_folder(dst: str) -> Iterator[str]:
 
 
 def temporary_name(path: str) -> str:
-    """Where a `whole_file` lies while it is written."""
+    """Where an `atomic_file` lies while it is written."""
     return os.path.join(os.path.dirname(path), f".tmp-{os.path.basename(path)}")
 
 

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from fnet_jax.core.files import whole_file
+from fnet_jax.core.files import atomic_file
 
 Row = dict[str, Any]
 
@@ -27,5 +27,5 @@ def read(path: str) -> list[Row]:
 def keep(path: str, holds: Callable[[Row], bool]) -> None:
     """Drops the rows for which `holds` is false; afterwards there is a file, and all its lines are whole."""
     rows = [row for row in read(path) if holds(row)]
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         file.writelines(json.dumps(row).encode() + b"\n" for row in rows)

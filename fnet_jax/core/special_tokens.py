@@ -5,6 +5,6 @@ constants. Nothing is imported here: who only prepares data needs no JAX.
 """
 
 UNK_ID, BOS_ID, EOS_ID, PAD_ID, CLS_ID, SEP_ID, MASK_ID = range(7)
-SPECIAL_PIECES = ("<unk>", "<s>", "</s>", "<pad>", "[CLS]", "[SEP]", "[MASK]")
-NUM_SPECIAL_IDS = len(SPECIAL_PIECES)
-MASK_TEXT = SPECIAL_PIECES[MASK_ID]
+SPECIAL_TOKENS = ("<unk>", "<s>", "</s>", "<pad>", "[CLS]", "[SEP]", "[MASK]")
+NUM_SPECIAL_IDS = len(SPECIAL_TOKENS)
+MASK_TEXT = SPECIAL_TOKENS[MASK_ID]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.files import whole_file
+from fnet_jax.core.files import write_atomically
 from fnet_jax.data.segments import token_dtype
 
 INFO_FILE = "dataset.json"
@@ -120,16 +120,9 @@ def load_info(directory: str) -> DatasetInfo:
 
 
 def save_info(info: DatasetInfo, directory: str) -> None:
-    """Writes `dataset.json` at once: from now on the data set exists."""
-    write_atomically(
-        os.path.join(directory, INFO_FILE), (json.dumps(dataclasses.asdict(info), indent=2) + "\n").encode()
-    )
-
-
-def write_atomically(path: str, content: bytes) -> None:
-    """Writes a file so that it is there whole or not at all."""
-    with whole_file(path) as file:
-        file.write(content)
+    """Writes `dataset.json`: from now on the data set exists."""
+    content = json.dumps(dataclasses.asdict(info), indent=2) + "\n"
+    write_atomically(os.path.join(directory, INFO_FILE), content)
 
 
 def check_info(

@@ -15,7 +15,7 @@ import numpy as np
 import sentencepiece
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.special_tokens import MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SPECIAL_PIECES
+from fnet_jax.core.special_tokens import MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SPECIAL_TOKENS
 from fnet_jax.data.text import paragraphs
 
 _TRAINING_BYTES = 64 << 20  # text is taken from all over the corpus up to this much
@@ -25,7 +25,7 @@ _TRAINING_THREADS = 4
 
 
 class Tokenizer:
-    """A SentencePiece model whose first ids are `SPECIAL_PIECES`.
+    """A SentencePiece model whose first ids are `SPECIAL_TOKENS`.
 
     Attributes:
         model: the bytes of the .model file.
@@ -59,7 +59,7 @@ class Tokenizer:
             hf_spacing: begin a new word behind [MASK], as FNetTokenizer of transformers does.
         """
         if hf_spacing:
-            first, *others = (self.encode(part) for part in text.split(SPECIAL_PIECES[MASK_ID]))
+            first, *others = (self.encode(part) for part in text.split(SPECIAL_TOKENS[MASK_ID]))
             return first + [i for part in others for i in (MASK_ID, *part)]
         ids = self.encode(text)
         space = self._processor.piece_to_id("▁")
@@ -82,9 +82,9 @@ class Tokenizer:
         """The text of the pieces; special ones vanish, except those that are plain text to SentencePiece."""
         return self._processor.decode([int(i) for i in ids])
 
-    def id_to_piece(self, piece_id: int) -> str:
+    def id_to_token(self, token_id: int) -> str:
         """The piece as SentencePiece writes it, "▁" standing for a space."""
-        return self._processor.id_to_piece(int(piece_id))
+        return self._processor.id_to_piece(int(token_id))
 
     @functools.cached_property
     def is_word_start(self) -> np.ndarray:
@@ -93,7 +93,7 @@ class Tokenizer:
         Special pieces stand for themselves and count as beginnings; all but `<unk>`, which stands for
         some letters of a word.
         """
-        starts_V = np.array([self.id_to_piece(i).startswith("▁") for i in range(self.vocab_size)])
+        starts_V = np.array([self.id_to_token(i).startswith("▁") for i in range(self.vocab_size)])
         starts_V[1:NUM_SPECIAL_IDS] = True
         return starts_V
 
@@ -112,15 +112,15 @@ def load_tokenizer(path: str) -> Tokenizer:
         raise UserError(f"data.tokenizer={path!r} cannot be read ({error.strerror})") from error
     except RuntimeError as error:
         raise UserError(f"data.tokenizer={path!r} is no SentencePiece model") from error
-    found = [tokenizer.id_to_piece(i) for i in range(min(NUM_SPECIAL_IDS, tokenizer.vocab_size))]
+    found = [tokenizer.id_to_token(i) for i in range(min(NUM_SPECIAL_IDS, tokenizer.vocab_size))]
     if (
-        found[0] != SPECIAL_PIECES[0]
-        or tuple(found[PAD_ID:]) != SPECIAL_PIECES[PAD_ID:]
+        found[0] != SPECIAL_TOKENS[0]
+        or tuple(found[PAD_ID:]) != SPECIAL_TOKENS[PAD_ID:]
         or not _bos_eos(tokenizer)
     ):
         raise UserError(
             f"data.tokenizer={path!r} has the first pieces {' '.join(found)}; needed are "
-            f"{' '.join(SPECIAL_PIECES)}, which python -m fnet_jax.tools.train_tokenizer gives"
+            f"{' '.join(SPECIAL_TOKENS)}, which python -m fnet_jax.tools.train_tokenizer gives"
         )
     return tokenizer
 
@@ -154,13 +154,13 @@ def train_tokenizer(lines: Iterable[str], path: str, vocab_size: int, algorithm:
             model_writer=model,
             model_type=algorithm,
             vocab_size=vocab_size,
-            unk_piece=SPECIAL_PIECES[0],
-            pad_piece=SPECIAL_PIECES[PAD_ID],
+            unk_piece=SPECIAL_TOKENS[0],
+            pad_piece=SPECIAL_TOKENS[PAD_ID],
             unk_id=0,
             bos_id=1,
             eos_id=2,
             pad_id=PAD_ID,
-            user_defined_symbols=list(SPECIAL_PIECES[PAD_ID + 1 :]),
+            user_defined_symbols=list(SPECIAL_TOKENS[PAD_ID + 1 :]),
             normalization_rule_name="nmt_nfkc",
             max_sentence_length=_MAX_SENTENCE_BYTES,
             num_threads=_TRAINING_THREADS,

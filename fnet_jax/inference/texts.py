@@ -73,7 +73,7 @@ class Reader:
 
     def piece(self, piece_id: int) -> str:
         """One piece as text; pieces without any, such as a lone space, by their name."""
-        return self.tokenizer.decode([piece_id]) or self.tokenizer.id_to_piece(piece_id)
+        return self.tokenizer.decode([piece_id]) or self.tokenizer.id_to_token(piece_id)
 
     def masked(self, texts: Sequence[str], long: Long, hf_spacing: bool = False) -> list[Asked | UserError]:
         """The same, with `positions` of [MASK]; each [MASK] stands in one row, far from its ends.

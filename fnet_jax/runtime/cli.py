@@ -17,7 +17,7 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.workdir import CONFIG_FILE, adopt_model, saved_config
@@ -83,7 +83,7 @@ def config() -> Config:
         assert saved is not None
         parsed = saved
     if flags.FLAGS.print_config:
-        print(json.dumps(config_lib.to_dict(parsed), indent=2))
+        print(json.dumps(config_dict.to_dict(parsed), indent=2))
         sys.exit(0)
     return parsed
 
@@ -101,7 +101,7 @@ def make_config(
     Raises:
         UserError: if the config cannot work.
     """
-    return adopt_model(config_lib.parse(config, overrides), overrides, workdir)
+    return adopt_model(config_dict.parse(config, overrides), overrides, workdir)
 
 
 def workdir() -> str:
@@ -153,7 +153,7 @@ def _unknown_key(argv: Sequence[str]) -> str:
     """The complaint about the first `--config.KEY` that no config declares, or nothing."""
     for arg in argv:
         if arg.startswith("--config."):
-            complaint = config_lib.unknown_key(arg.removeprefix("--config.").partition("=")[0])
+            complaint = config_dict.unknown_key(arg.removeprefix("--config.").partition("=")[0])
             if complaint:
                 return complaint
     return ""

@@ -17,7 +17,7 @@ import time
 
 from absl import flags
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.runtime import hosts
@@ -57,7 +57,7 @@ def start_by_flags(config: Config, workdir: str) -> None:
     start(*named, flag.distributed == "auto", flag.init_timeout_s, flag.heartbeat_timeout_s)
     if hosts.count() == 1:
         return
-    hosts.require_same({**versions(), **config_lib.flat(config), "--workdir": workdir})
+    hosts.require_same({**versions(), **config_dict.flat(config), "--workdir": workdir})
     hosts.require_same({"devices per process": jax.local_device_count()})
     names = hosts.all_gather(socket.gethostname())
     more = f" and {len(names) - _SHOWN_HOSTS} more" if len(names) > _SHOWN_HOSTS else ""

@@ -10,7 +10,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from fnet_jax.data.dataset import write_atomically
+from fnet_jax.core.files import write_atomically
 
 _COUNTED_CLASSES = 20  # more would be too small to read
 _NAMED_CLASSES = 50

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.special
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.dataset import write_atomically
+from fnet_jax.core.files import write_atomically
 from fnet_jax.tasks.choose.swag import ChoiceSplit
 from fnet_jax.tasks.splits import LabelledSplit
 

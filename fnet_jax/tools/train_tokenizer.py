@@ -34,7 +34,7 @@ def main(_: Sequence[str]) -> None:
     shards = open_source(_CORPUS.value, _TEXT_FIELD.value).shards
     tokenizer = train_tokenizer(training_lines(shards), path, _VOCAB_SIZE.value, _ALGORITHM.value)
     sample = "The quick brown fox jumps over the lazy dog."
-    pieces = " ".join(tokenizer.id_to_piece(i) for i in tokenizer.encode(sample))
+    pieces = " ".join(tokenizer.id_to_token(i) for i in tokenizer.encode(sample))
     print(
         f"{path}: {tokenizer.vocab_size:,} pieces in {time.monotonic() - started:.0f} s, for example {pieces}"
     )

@@ -7,11 +7,11 @@ from fnet_jax.train import perf
 from fnet_jax.train.evaluate import Interrupted, evaluate_split
 from fnet_jax.train.metrics import Variables
 from fnet_jax.train.progress import Progress
-from fnet_jax.train.run import Run
+from fnet_jax.train.setup import Setup
 from fnet_jax.train.step import EvalStep
 
 
-class Judge:
+class BestTracker:
     """Evaluates states on the first split, keeps their scores where the config wants the best one kept.
 
     Attributes:
@@ -19,10 +19,10 @@ class Judge:
     """
 
     def __init__(
-        self, run: Run, progress: Progress, stopwatch: perf.Stopwatch, best: tuple[int, float] | None
+        self, setup: Setup, progress: Progress, stopwatch: perf.Stopwatch, best: tuple[int, float] | None
     ):
         self.best = best
-        self._run, self._progress, self._stopwatch = run, progress, stopwatch
+        self._setup, self._progress, self._stopwatch = setup, progress, stopwatch
         self._last: tuple[int, float] | None = None  # step evaluated last, its score
         self._warnings: set[str] = set()  # those that were told
 
@@ -38,9 +38,9 @@ class Judge:
             stopped: tells the number of the signal that has come, or 0.
         """
         with self._stopwatch.part("evaluate"):
-            split = self._run.dataset.eval_splits[0]
+            split = self._setup.dataset.eval_splits[0]
             try:
-                found = evaluate_split(self._run, eval_step, variables, split, stopped=stopped)
+                found = evaluate_split(self._setup, eval_step, variables, split, stopped=stopped)
             except Interrupted:
                 return False
             self._progress.evaluation(step, found.values)
@@ -48,7 +48,7 @@ class Judge:
                 if warning not in self._warnings:
                     self._progress.say(f"note: {warning}")
             self._warnings.update(found.warnings)
-            if self._run.config.train.keep_best:
+            if self._setup.config.train.keep_best:
                 self._last = (step, found.values["score"])
                 if self.best is None or better(self._last[1], self.best[1]):
                     self.best = self._last
@@ -60,6 +60,6 @@ class Judge:
 
     def is_stale(self, step: int) -> bool:
         """Whether the score has not risen for `early_stop_evals` evaluations; see `early_stop_step`."""
-        train = self._run.config.train
+        train = self._setup.config.train
         patience = train.early_stop_evals * train.eval_frequency
         return patience > 0 and self.best is not None and step - self.best[0] >= patience

@@ -15,9 +15,9 @@ from fnet_jax.runtime import hosts
 from fnet_jax.tasks.dataset import LabelledDataset
 from fnet_jax.tasks.table import TASKS
 from fnet_jax.train.checkpoint import Checkpointer, reason
-from fnet_jax.train.find_checkpoint import resolve
+from fnet_jax.train.find_checkpoint import find_checkpoint
 from fnet_jax.train.metrics import HostSums, Variables, compute, merge, to_host
-from fnet_jax.train.run import Run, set_up
+from fnet_jax.train.setup import Setup, set_up
 from fnet_jax.train.step import EvalStep
 
 
@@ -73,20 +73,20 @@ class Interrupted(Exception):
 
 
 def evaluate_split(
-    run: Run,
+    setup: Setup,
     eval_step: EvalStep,
     variables: Variables,
     split: str,
     whole: bool = False,
     stopped: Callable[[], int] = lambda: 0,
 ) -> Evaluation:
-    """Evaluates on one split; call it under `jax.set_mesh(run.mesh)`.
+    """Evaluates on one split; call it under `jax.set_mesh(setup.mesh)`.
 
     Args:
-        run: gives the data.
+        setup: gives the data.
         eval_step: of the run.
         variables: of the state.
-        split: one of `run.dataset`.
+        split: one of `setup.dataset`.
         whole: all of it, whatever `max_num_eval_steps` says.
         stopped: asked before each batch whether to stop.
 
@@ -94,12 +94,12 @@ def evaluate_split(
         Interrupted: if `stopped` said so.
         MachineError: if the input failed.
     """
-    batches, count, examples = run.device_batches(split, whole=whole)
+    batches, count, examples = setup.device_batches(split, whole=whole)
     shown = with_progress(_until_stopped(batches, stopped), count, f"evaluate {split}")
     values, outputs = evaluate(eval_step, variables, shown)
-    values["loss"] = sum(values[name] for name in run.objective.losses)
+    values["loss"] = sum(values[name] for name in setup.objective.losses)
     outputs = {name: rows[:examples] for name, rows in outputs.items()}
-    scores = run.dataset.score(split, outputs)
+    scores = setup.dataset.score(split, outputs)
     if scores is None:
         return Evaluation(examples, values, {}, (), outputs)
     if not scores.values:  # no labels: the sums compare with nothing
@@ -141,8 +141,8 @@ class CheckpointEvaluator:
             UserError: whatever does not fit.
         """
         self._workdir = workdir
-        self._run = set_up(config, workdir, training=False)
-        self._eval_step = self._run.eval_step()
+        self._setup = set_up(config, workdir, training=False)
+        self._eval_step = self._setup.eval_step()
 
     def evaluate(
         self, step: int, splits: Sequence[str] = (), write_predictions: bool = False
@@ -161,40 +161,40 @@ class CheckpointEvaluator:
         Raises:
             UserError: if the checkpoint does not fit, or there is no such split.
         """
-        run = self._run
-        splits = tuple(splits) or run.dataset.eval_splits
+        setup = self._setup
+        splits = tuple(splits) or setup.dataset.eval_splits
         if not splits:
             raise UserError(
-                f"task={run.config.task!r} has no labelled split in its data; name one with --splits"
+                f"task={setup.config.task!r} has no labelled split in its data; name one with --splits"
             )
         for split in splits:
-            run.dataset.num_examples(split)
+            setup.dataset.num_examples(split)
         checkpointer = Checkpointer(self._workdir, read_only=True)
-        variables = checkpointer.restore_variables(step, run.abstract.variables)
+        variables = checkpointer.restore_variables(step, setup.abstract.variables)
         checkpointer.close()
-        result: dict[str, Any] = {"step": step, "task": run.config.task}
-        if isinstance(run.dataset, LabelledDataset):
+        result: dict[str, Any] = {"step": step, "task": setup.config.task}
+        if isinstance(setup.dataset, LabelledDataset):
             result["not_whole"] = [
-                name for name, split in run.dataset.data.splits.items() if not split.is_whole
+                name for name, split in setup.dataset.data.splits.items() if not split.is_whole
             ]
         for split in splits:
-            with jax.set_mesh(run.mesh):
-                found = evaluate_split(run, self._eval_step, variables, split)
+            with jax.set_mesh(setup.mesh):
+                found = evaluate_split(setup, self._eval_step, variables, split)
             prefix = "" if split == splits[0] else f"{split}/"
             result |= {prefix + name: value for name, value in self._flat(split, found).items()}
-            if write_predictions and isinstance(run.dataset, LabelledDataset) and hosts.is_primary():
-                for line in run.dataset.write_predictions(split, found.outputs, self._workdir, step):
+            if write_predictions and isinstance(setup.dataset, LabelledDataset) and hosts.is_primary():
+                for line in setup.dataset.write_predictions(split, found.outputs, self._workdir, step):
                     print(line)
         return result
 
     def _flat(self, split: str, found: Evaluation) -> dict[str, Any]:
-        run = self._run
+        setup = self._setup
         baseline = found.baseline
-        if not baseline and not isinstance(run.dataset, LabelledDataset):
-            baseline = run.dataset.baseline(split, run.host_batches(split)[0])
+        if not baseline and not isinstance(setup.dataset, LabelledDataset):
+            baseline = setup.dataset.baseline(split, setup.host_batches(split)[0])
         flat: dict[str, Any] = {"split": split, "examples": found.examples, **found.values}
         flat |= {f"baseline_{name}": value for name, value in baseline.items()}
-        if isinstance(run.dataset, LabelledDataset):
+        if isinstance(setup.dataset, LabelledDataset):
             flat["warnings"] = list(found.warnings)
         return flat
 
@@ -220,5 +220,5 @@ def evaluate_checkpoint(
     write_predictions: bool = False,
 ) -> dict[str, Any]:
     """Evaluates one checkpoint; see `CheckpointEvaluator.evaluate`. By default the best or the newest."""
-    workdir, step = resolve(workdir, step)
+    workdir, step = find_checkpoint(workdir, step)
     return CheckpointEvaluator(config, workdir).evaluate(step, splits, write_predictions)

@@ -22,7 +22,7 @@ def early_stop_step(config: Config, checkpointer: Checkpointer) -> int | None:
     return latest if latest - best[0] >= patience else None
 
 
-def resolve(path: str, step: int | None = None) -> tuple[str, int]:
+def find_checkpoint(path: str, step: int | None = None) -> tuple[str, int]:
     """Finds a checkpoint whose parameters are whole.
 
     Args:

@@ -23,13 +23,13 @@ from fnet_jax.nn.encoder import describe_layers
 from fnet_jax.nn.heads import param_count
 from fnet_jax.runtime import cli, hosts, lock, signals
 from fnet_jax.train import compile_cache, example_ids, perf
-from fnet_jax.train.best import Judge
+from fnet_jax.train.best import BestTracker
 from fnet_jax.train.checkpoint import Checkpointer, SaveError, reason
 from fnet_jax.train.find_checkpoint import early_stop_step
 from fnet_jax.train.layout import describe_layout, describe_memory
 from fnet_jax.train.profile_window import ProfileWindow
 from fnet_jax.train.progress import DivergedError, Progress
-from fnet_jax.train.run import Run, check_workdir, set_up
+from fnet_jax.train.setup import Setup, check_workdir, set_up
 from fnet_jax.train.start import initial_state, leave_config
 from fnet_jax.train.state import TrainState
 from fnet_jax.train.step import EvalStep, TrainStep
@@ -61,11 +61,11 @@ def train(config: Config, workdir: str, started: float | None = None) -> int:
         # Waiting for data is part of a step; it would be written down twice a step.
         stopwatch = perf.Stopwatch(started, lambda name: held.note(name) if held and name != "data" else None)
         with stopwatch.part("prepare"):
-            run = set_up(config, workdir)
+            setup = set_up(config, workdir)
         checkpointer = Checkpointer(workdir, config.train.max_to_keep)
         try:
-            with jax.set_mesh(run.mesh):
-                code = _train(run, workdir, checkpointer, stopwatch)
+            with jax.set_mesh(setup.mesh):
+                code = _train(setup, workdir, checkpointer, stopwatch)
         except BaseException:
             if hosts.count() == 1:  # with several, a save under way may wait for one that is gone
                 checkpointer.close()
@@ -77,20 +77,20 @@ def train(config: Config, workdir: str, started: float | None = None) -> int:
             held.release()
 
 
-def _train(run: Run, workdir: str, checkpointer: Checkpointer, stopwatch: perf.Stopwatch) -> int:
-    num_train_steps = run.config.train.num_train_steps
-    state, start_step = initial_state(run, workdir, checkpointer)
-    stopped_early = hosts.broadcast(early_stop_step(run.config, checkpointer)) is not None
+def _train(setup: Setup, workdir: str, checkpointer: Checkpointer, stopwatch: perf.Stopwatch) -> int:
+    num_train_steps = setup.config.train.num_train_steps
+    state, start_step = initial_state(setup, workdir, checkpointer)
+    stopped_early = hosts.broadcast(early_stop_step(setup.config, checkpointer)) is not None
     if start_step >= num_train_steps or stopped_early:
         why = ", where the score had stopped rising" if stopped_early else ""
         hosts.print_once(f"complete: {workdir} already holds step {start_step} of {num_train_steps}{why}")
         return 0
-    for warning in run.dataset.warnings:
+    for warning in setup.dataset.warnings:
         hosts.print_once(f"note: {warning}")
-    leave_config(run, workdir)
+    leave_config(setup, workdir)
     with stop_signals() as stopped_by, signals.on_first(lambda number: None):
-        stopped_by = agreed(stopped_by, run.mesh)
-        return _Loop(run, workdir, checkpointer, state, start_step, stopped_by, stopwatch).run()
+        stopped_by = agreed(stopped_by, setup.mesh)
+        return _Loop(setup, workdir, checkpointer, state, start_step, stopped_by, stopwatch).run()
 
 
 class _Loop:
@@ -98,7 +98,7 @@ class _Loop:
 
     def __init__(
         self,
-        run: Run,
+        setup: Setup,
         workdir: str,
         checkpointer: Checkpointer,
         state: TrainState,
@@ -106,20 +106,20 @@ class _Loop:
         stopped_by: Callable[[], int],
         stopwatch: perf.Stopwatch,
     ):
-        self._run, self._workdir, self._checkpointer = run, workdir, checkpointer
+        self._setup, self._workdir, self._checkpointer = setup, workdir, checkpointer
         self._state, self._step, self._start_step = state, start_step, start_step
         self._stopped_by, self._stopwatch = stopped_by, stopwatch
-        self._config, self._num_steps = run.config, run.config.train.num_train_steps
+        self._config, self._num_steps = setup.config, setup.config.train.num_train_steps
         self._saved = -1 if hosts.broadcast(checkpointer.latest()) is None else start_step
-        self._progress = Progress(run, workdir, start_step, stopwatch)
-        self._profile = ProfileWindow(run.config.log, workdir, self._progress.say)
-        self._judge = Judge(run, self._progress, stopwatch, hosts.broadcast(checkpointer.best()))
+        self._progress = Progress(setup, workdir, start_step, stopwatch)
+        self._profile = ProfileWindow(setup.config.log, workdir, self._progress.say)
+        self._best = BestTracker(setup, self._progress, stopwatch, hosts.broadcast(checkpointer.best()))
 
     def run(self) -> int:
         """Trains until done or stopped; returns the exit code."""
         try:
             compiled = self._compile()
-            batches, _, _ = self._run.device_batches("train", self._start_step)
+            batches, _, _ = self._setup.device_batches("train", self._start_step)
             if self._config.log.example_ids:
                 batches = example_ids.record(batches, self._workdir, self._start_step)
             with jax.transfer_guard("disallow"):
@@ -161,7 +161,7 @@ class _Loop:
             evaluate = (last or _due(step, train.eval_frequency)) and self._is_fresh(step) and not stopped
             if evaluate and not self._evaluate(step):
                 stopped = self._stopped_by()
-            last = last or self._judge.is_stale(step)
+            last = last or self._best.is_stale(step)
             best = train.keep_best and evaluate
             if last or stopped or best or _due(step, train.save_checkpoints_steps):
                 self._save(step)
@@ -189,7 +189,7 @@ class _Loop:
         model, parameters = self._config.model, param_count(self._state.params)
         self._progress.say(
             f"{parameters:,} parameters, {describe_layers(model, jax.devices()[0].platform)}, "
-            f"{jax.devices()[0].device_kind} ({describe_mesh(self._run.mesh.shape)}), "
+            f"{jax.devices()[0].device_kind} ({describe_mesh(self._setup.mesh.shape)}), "
             f"batch {self._config.train.train_batch_size} x {model.max_seq_length} tokens; "
             "compiling the step ..."
         )
@@ -197,7 +197,7 @@ class _Loop:
             for line in describe_layout(self._state):
                 self._progress.say(line)
         structs = jax.tree.map(_struct, self._state)
-        lowered = lambda: self._run.train_step().lower(structs, self._run.batch_structs())  # noqa: E731
+        lowered = lambda: self._setup.train_step().lower(structs, self._setup.batch_structs())  # noqa: E731
         compiled, seconds = self._compiled(lowered)
         self._progress.say(describe_memory(self._state, compiled))
         self._progress.say(
@@ -241,16 +241,16 @@ class _Loop:
     def _evaluate(self, step: int) -> bool:
         """Evaluates the state; false if a signal cut it short."""
         self._progress.read()
-        return self._judge.evaluate(self._eval_step, step, self._state.variables, self._stopped_by)
+        return self._best.evaluate(self._eval_step, step, self._state.variables, self._stopped_by)
 
     @functools.cached_property
     def _eval_step(self) -> EvalStep:
         abstract = jax.tree.map(_struct, self._state.variables)
-        structs = self._run.batch_structs(training=False)
-        return self._compiled(lambda: self._run.eval_step().lower(abstract, structs))[0]
+        structs = self._setup.batch_structs(training=False)
+        return self._compiled(lambda: self._setup.eval_step().lower(abstract, structs))[0]
 
     def _save(self, step: int) -> None:
-        score = self._judge.score(step)
+        score = self._best.score(step)
         if step == self._saved and score is None:
             return
         self._progress.read()  # never save a state whose step was not seen to be finite
@@ -278,7 +278,7 @@ class _Loop:
             early = (
                 f" of {self._num_steps}, the score has stopped rising" if self._step < self._num_steps else ""
             )
-            best = f"; best score {found[1]:.4f} at step {found[0]}" if (found := self._judge.best) else ""
+            best = f"; best score {found[1]:.4f} at step {found[0]}" if (found := self._best.best) else ""
             self._progress.say(f"done: step {self._step}{early}{best}; {self._places()}")
 
     def _stopped_sentence(self) -> str:

@@ -4,12 +4,12 @@ import math
 
 import jax
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.runtime import hosts
 from fnet_jax.train import perf
 from fnet_jax.train.metrics import HostSums, Sums, compute, merge, to_host
-from fnet_jax.train.run import Run
+from fnet_jax.train.setup import Setup
 from fnet_jax.train.writers import (
     ConsoleWriter,
     JsonlWriter,
@@ -35,8 +35,8 @@ class Progress:
         evaluated: the steps not after the start that have been evaluated.
     """
 
-    def __init__(self, run: Run, workdir: str, start_step: int, stopwatch: perf.Stopwatch):
-        config = run.config
+    def __init__(self, setup: Setup, workdir: str, start_step: int, stopwatch: perf.Stopwatch):
+        config = setup.config
         rows = read_jsonl(workdir)
         self.repeated_until = max((row["step"] for row in rows if row["split"] == "train"), default=0)
         evaluated = [row["step"] for row in rows if row["split"] == "eval" and row["step"] <= start_step]
@@ -49,9 +49,9 @@ class Progress:
         self._last: HostSums = {}  # sums of the newest step that was read
         self._skipped_in_a_row = 0
         flops = perf.train_flops_per_example(
-            config.model, layer_mixers(config.model), run.objective.predictions
+            config.model, layer_mixers(config.model), setup.objective.predictions
         )
-        self._sequences_per_step = run.objective.sequences * config.train.train_batch_size
+        self._sequences_per_step = setup.objective.sequences * config.train.train_batch_size
         self._flops_per_step = flops * self._sequences_per_step
         peak = perf.peak_flops(jax.devices()[0], config.model.dtype)
         self._peak_flops = peak * jax.device_count() if peak else None
@@ -67,7 +67,7 @@ class Progress:
             TensorBoardWriter(workdir, start_step),
         ]
         if self._config.log.wandb_project:
-            values = config_lib.to_dict(self._config)
+            values = config_dict.to_dict(self._config)
             writers.append(WandbWriter(workdir, self._config.log.wandb_project, values))
         return writers
 

@@ -4,19 +4,19 @@ import filecmp
 import os
 import shutil
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.files import whole_file
+from fnet_jax.core.files import atomic_file
 from fnet_jax.core.workdir import TOKENIZER_FILE, save_config, saved_config
 from fnet_jax.runtime import hosts
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.recovery import restore_newest
-from fnet_jax.train.run import Run
+from fnet_jax.train.setup import Setup
 from fnet_jax.train.state import TrainState, create_state
 from fnet_jax.train.warm_start import with_pretrained_encoder, with_pretrained_modules
 
 
-def initial_state(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[TrainState, int]:
+def initial_state(setup: Setup, workdir: str, checkpointer: Checkpointer) -> tuple[TrainState, int]:
     """The state to go on from.
 
     1. The workdir has a checkpoint that is whole: resume it, whatever `init_from` says.
@@ -25,22 +25,22 @@ def initial_state(run: Run, workdir: str, checkpointer: Checkpointer) -> tuple[T
        what both have.
     3. Otherwise: random parameters.
     """
-    found = restore_newest(checkpointer, run.abstract)
+    found = restore_newest(checkpointer, setup.abstract)
     if found is not None:
         hosts.print_once(f"resume: {checkpointer.folder(found[1])}")
         return found
-    if not run.config.init_from:
-        return create_state(run.abstract, run.objective, run.optimizer, run.config.seed), 0
-    state = create_state(run.abstract, run.objective, run.optimizer, run.config.seed)
-    if not run.config.is_pretraining:
-        state, said = with_pretrained_encoder(run.config, state)
+    if not setup.config.init_from:
+        return create_state(setup.abstract, setup.objective, setup.optimizer, setup.config.seed), 0
+    state = create_state(setup.abstract, setup.objective, setup.optimizer, setup.config.seed)
+    if not setup.config.is_pretraining:
+        state, said = with_pretrained_encoder(setup.config, state)
     else:
-        state, said = with_pretrained_modules(run.config, state)
+        state, said = with_pretrained_modules(setup.config, state)
     hosts.print_once(said)
     return state, 0
 
 
-def leave_config(run: Run, workdir: str) -> None:
+def leave_config(setup: Setup, workdir: str) -> None:
     """Leaves the resolved config and the tokenizer in the workdir; says what changed since the last start.
 
     Raises:
@@ -49,11 +49,11 @@ def leave_config(run: Run, workdir: str) -> None:
 
     def leave() -> None:
         saved = saved_config(workdir)
-        for line in config_lib.differences(saved, run.config) if saved else []:
+        for line in config_dict.differences(saved, setup.config) if saved else []:
             print(f"config changed since the last start: {line}")
         try:
-            _copy(run.dataset.tokenizer_path, os.path.join(workdir, TOKENIZER_FILE))
-            save_config(run.config, workdir)
+            _copy(setup.dataset.tokenizer_path, os.path.join(workdir, TOKENIZER_FILE))
+            save_config(setup.config, workdir)
         except OSError as error:
             raise UserError(
                 f"--workdir={workdir} cannot be written ({error.strerror}); make room or name another folder"
@@ -66,5 +66,5 @@ def _copy(source: str, target: str) -> None:
     """Whole or not at all; not where it is there already."""
     if os.path.exists(target) and filecmp.cmp(source, target, shallow=False):
         return
-    with open(source, "rb") as model, whole_file(target) as file:
+    with open(source, "rb") as model, atomic_file(target) as file:
         shutil.copyfileobj(model, file)

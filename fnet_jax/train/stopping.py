@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fnet_jax.core.mesh import replicated
-from fnet_jax.train.run import put_rows
+from fnet_jax.train.batches import put_rows
 
 
 @contextmanager

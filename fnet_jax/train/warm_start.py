@@ -10,7 +10,7 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
 from fnet_jax.core.workdir import saved_config
 from fnet_jax.train.checkpoint import Checkpointer
-from fnet_jax.train.find_checkpoint import resolve
+from fnet_jax.train.find_checkpoint import find_checkpoint
 from fnet_jax.train.metrics import Variables
 from fnet_jax.train.state import TrainState
 
@@ -30,7 +30,7 @@ def with_pretrained_encoder(config: Config, state: TrainState) -> tuple[TrainSta
     Raises:
         UserError: if there is no such checkpoint, or its encoder does not fit the config.
     """
-    source, step = resolve(config.init_from)
+    source, step = find_checkpoint(config.init_from)
     wanted = _encoder(state.variables)
     checkpointer = Checkpointer(source, read_only=True)
     length = config.model.max_seq_length
@@ -70,7 +70,7 @@ def with_pretrained_modules(config: Config, state: TrainState) -> tuple[TrainSta
     Raises:
         UserError: if there is no such checkpoint, or it does not fit the config.
     """
-    source, step = resolve(config.init_from)
+    source, step = find_checkpoint(config.init_from)
     saved = saved_config(source)
     checkpointer = Checkpointer(source, read_only=True)
     there = {path.split("/")[1] for path in checkpointer.shapes(step)}

@@ -10,8 +10,7 @@ import numpy as np
 from fnet_jax.bridge.inputs import abstract_variables
 from fnet_jax.bridge.loaded import Loaded, run_config
 from fnet_jax.configs import base
-from fnet_jax.core.config import ModelConfig
-from fnet_jax.core.schema import Head
+from fnet_jax.core.config import Head, ModelConfig
 
 TINY: dict[str, Any] = {
     "num_layers": 3,

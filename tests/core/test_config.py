@@ -6,7 +6,9 @@ import ml_collections
 import pytest
 
 from fnet_jax.configs import base, glue, pretrain
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
+from fnet_jax.core.checks import check_mesh
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import save_config
 from fnet_jax.runtime import cli
@@ -28,12 +30,12 @@ def flat_keys(cls: type, prefix: str = "") -> set[str]:
 
 
 def test_base_declares_exactly_the_keys_that_have_types():
-    assert set(config_lib._flat(base.get_config().to_dict())) == flat_keys(config_lib.Config)
+    assert set(config_dict._flat(base.get_config().to_dict())) == flat_keys(Config)
 
 
 def test_round_trip():
-    config = config_lib.parse(pretrain.get_config("size=mini,mixer=linear"))
-    assert config_lib.from_dict(config_lib.to_dict(config)) == config
+    config = config_dict.parse(pretrain.get_config("size=mini,mixer=linear"))
+    assert config_dict.from_dict(config_dict.to_dict(config)) == config
     assert config.model.mixer == "linear"
     assert config.model.d_model == 256
 
@@ -67,7 +69,7 @@ def test_round_trip():
 )
 def test_bad_values_are_named(key, value, says):
     with pytest.raises(UserError) as error:
-        config_lib.parse(changed(key, value))
+        config_dict.parse(changed(key, value))
     message = str(error.value)
     assert says in message
     assert key.rpartition(".")[2] in message
@@ -79,14 +81,14 @@ def test_values_that_do_not_fit_together():
     attention.model.mixer = "attention"
     attention.model.num_heads = 7
     with pytest.raises(UserError, match=r"not divisible by model\.num_heads=7"):
-        config_lib.parse(attention)
+        config_dict.parse(attention)
     hadamard = base.get_config()
     hadamard.model.mixer = "hadamard"
     hadamard.model.d_model = 767
     with pytest.raises(UserError, match="must be even"):
-        config_lib.parse(hadamard)
+        config_dict.parse(hadamard)
     attention.model.mixer = "fourier"
-    config_lib.parse(attention)  # heads do not matter without attention
+    config_dict.parse(attention)  # heads do not matter without attention
 
 
 @pytest.mark.parametrize(
@@ -115,8 +117,8 @@ def test_keys_without_effect_are_refused(overrides, dead):
     config = base.get_config()
     config.update_from_flattened_dict(overrides)
     with pytest.raises(UserError, match=f"{dead} was set but has no effect"):
-        config_lib.parse(config, overrides)
-    config_lib.parse(config)  # not set by hand: whoever wrote the config file may
+        config_dict.parse(config, overrides)
+    config_dict.parse(config)  # not set by hand: whoever wrote the config file may
 
 
 def mesh_sizes(**sizes):
@@ -124,12 +126,12 @@ def mesh_sizes(**sizes):
 
 
 def test_batches_must_divide_over_devices():
-    config = config_lib.parse(changed("train.train_batch_size", 12))
+    config = config_dict.parse(changed("train.train_batch_size", 12))
     with pytest.raises(UserError, match=r"train.train_batch_size=12 .* 8 devices; try 16"):
-        config_lib.check_mesh(config, mesh_sizes(data=8))
+        check_mesh(config, mesh_sizes(data=8))
     with pytest.raises(UserError, match=r"12 does not divide over mesh.data·mesh.fsdp=8 devices; try 16"):
-        config_lib.check_mesh(config, mesh_sizes(data=2, fsdp=4))
-    config_lib.check_mesh(config, mesh_sizes(data=4, tensor=2))
+        check_mesh(config, mesh_sizes(data=2, fsdp=4))
+    check_mesh(config, mesh_sizes(data=4, tensor=2))
 
 
 @pytest.mark.parametrize(
@@ -153,10 +155,10 @@ def test_batches_must_divide_over_devices():
 def test_models_must_divide_over_the_mesh(values, sizes, says):
     config = base.get_config()
     config.update_from_flattened_dict(values)
-    config = config_lib.parse(config)
+    config = config_dict.parse(config)
     with pytest.raises(UserError, match=re.escape(says)):
-        config_lib.check_mesh(config, mesh_sizes(**sizes))
-    config_lib.check_mesh(config, mesh_sizes(data=8))
+        check_mesh(config, mesh_sizes(**sizes))
+    check_mesh(config, mesh_sizes(data=8))
 
 
 def test_config_arguments():
@@ -170,9 +172,9 @@ def test_config_arguments():
 
 
 def test_differences_name_the_key():
-    old = config_lib.parse(base.get_config())
-    new = config_lib.parse(changed("optim.learning_rate", 2e-4))
-    assert config_lib.differences(old, new) == ["optim.learning_rate: 0.0001 -> 0.0002"]
+    old = config_dict.parse(base.get_config())
+    new = config_dict.parse(changed("optim.learning_rate", 2e-4))
+    assert config_dict.differences(old, new) == ["optim.learning_rate: 0.0001 -> 0.0002"]
 
 
 def test_a_run_tells_where_its_data_are(tmp_path):

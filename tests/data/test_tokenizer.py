@@ -20,7 +20,7 @@ def test_training_gives_the_original_special_ids_and_repeats(tmp_path, algorithm
     first = train_tokenizer(LINES, str(tmp_path / "a.model"), 300, algorithm)
     second = train_tokenizer(LINES, str(tmp_path / "b.model"), 300, algorithm)
     assert first.model == second.model
-    assert [first.id_to_piece(i) for i in range(7)] == list(pieces.SPECIAL_PIECES)
+    assert [first.id_to_token(i) for i in range(7)] == list(pieces.SPECIAL_TOKENS)
     assert first.vocab_size == 300
     assert load_tokenizer(str(tmp_path / "a.model")).sha256 == first.sha256
     assert first.decode(first.encode(LINES[0])) == LINES[0]

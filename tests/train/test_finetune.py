@@ -18,10 +18,10 @@ from fnet_jax.core.workdir import saved_config
 from fnet_jax.runtime import cli
 from fnet_jax.train import evaluate, watch
 from fnet_jax.train.checkpoint import Checkpointer
-from fnet_jax.train.find_checkpoint import resolve
+from fnet_jax.train.find_checkpoint import find_checkpoint
 from fnet_jax.train.loop import train
 from fnet_jax.train.result_table import read_results, record, table
-from fnet_jax.train.run import set_up
+from fnet_jax.train.setup import set_up
 from fnet_jax.train.writers import read_jsonl
 from tests import FAST_COMPILE
 from tests.conftest import REPOSITORY, run, smoke_config
@@ -80,8 +80,8 @@ def test_keeps_the_best_checkpoint_and_the_newest(finished):
     assert checkpointer.best() == (best, scores[best])
     assert checkpointer.steps() == sorted({best, 80})
     checkpointer.close()
-    assert resolve(workdir) == (workdir, best)
-    assert resolve(workdir, 80) == (workdir, 80)
+    assert find_checkpoint(workdir) == (workdir, best)
+    assert find_checkpoint(workdir, 80) == (workdir, 80)
 
 
 def test_stops_early_and_a_second_start_knows_it(table_csv, tmp_path, capsys):
@@ -89,7 +89,7 @@ def test_stops_early_and_a_second_start_knows_it(table_csv, tmp_path, capsys):
     config = labelled_config(table_csv, train__num_train_steps=40, train__eval_proportion=0.1, **frozen)
     assert train(config, str(tmp_path)) == 0
     assert "done: step 12 of 40, the score has stopped rising; best score" in capsys.readouterr().out
-    assert resolve(str(tmp_path))[1] == 4  # the earliest of equals
+    assert find_checkpoint(str(tmp_path))[1] == 4  # the earliest of equals
     assert train(config, str(tmp_path)) == 0
     assert "complete: " in capsys.readouterr().out
 
@@ -123,7 +123,7 @@ def test_resumes_bit_by_bit(finished, tmp_path):
         for name in ("a", "b")
     )
     assert a == b
-    assert resolve(str(tmp_path / "a"))[1] == resolve(str(tmp_path / "b"))[1]
+    assert find_checkpoint(str(tmp_path / "a"))[1] == find_checkpoint(str(tmp_path / "b"))[1]
 
 
 def test_regression(table_csv, tmp_path):
@@ -217,7 +217,7 @@ def test_a_classifier_can_start_another(finished, table_csv, tmp_path, capsys):
         table_csv, init_from=workdir, data__label_field="count", train__num_train_steps=2
     )
     assert train(config, str(tmp_path)) == 0
-    assert f"encoder of step {resolve(workdir)[1]} of" in capsys.readouterr().out
+    assert f"encoder of step {find_checkpoint(workdir)[1]} of" in capsys.readouterr().out
     assert saved_config(str(tmp_path)).model.num_outputs == 4
 
 

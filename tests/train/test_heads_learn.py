@@ -16,7 +16,7 @@ from fnet_jax.train import evaluate, watch
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.loop import train
 from fnet_jax.train.result_table import table
-from fnet_jax.train.run import set_up
+from fnet_jax.train.setup import set_up
 from fnet_jax.train.writers import read_jsonl
 from tests.conftest import smoke_config
 from tests.made_up import write_choices, write_questions, write_tags

@@ -18,7 +18,7 @@ from fnet_jax.train import evaluate, example_ids
 from fnet_jax.train import result_table as results
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.loop import train
-from fnet_jax.train.run import Run, set_up
+from fnet_jax.train.setup import Setup, set_up
 from fnet_jax.train.writers import read_jsonl
 from tests.conftest import smoke_config
 
@@ -104,12 +104,12 @@ def test_evaluation_does_not_depend_on_the_batch_size(finished, batch_size):
 
 def test_restores_on_one_device_bit_by_bit(finished):
     config, workdir = finished
-    run = set_up(config, workdir)
+    setup = set_up(config, workdir)
     reader = Checkpointer(workdir, read_only=True)
-    wide = reader.restore(12, run.abstract)
+    wide = reader.restore(12, setup.abstract)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     narrow = reader.restore(
-        12, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), run.abstract)
+        12, jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), setup.abstract)
     )
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(wide), jax.device_get(narrow))
     assert int(wide.step) == 12
@@ -209,10 +209,10 @@ def test_profiler_window(overrides, tmp_path, num_steps):
 @pytest.mark.parametrize("interrupted", [True, False])
 def test_input_that_breaks_off(overrides, tmp_path, monkeypatch, interrupted):
     """Because of Ctrl-C: saved, 130. Otherwise the run ends with the cause."""
-    whole = Run.device_batches
+    whole = Setup.device_batches
 
-    def broken(run, *args):
-        batches, *counts = whole(run, *args)
+    def broken(setup, *args):
+        batches, *counts = whole(setup, *args)
 
         def iterate():
             yield from (next(batches) for _ in range(3))
@@ -222,7 +222,7 @@ def test_input_that_breaks_off(overrides, tmp_path, monkeypatch, interrupted):
 
         return iterate(), *counts
 
-    monkeypatch.setattr(Run, "device_batches", broken)
+    monkeypatch.setattr(Setup, "device_batches", broken)
     if interrupted:
         assert train(smoke_config(overrides), str(tmp_path)) == 130
         assert Checkpointer(str(tmp_path), read_only=True).latest() == 3

@@ -13,7 +13,7 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import create_mesh
 from fnet_jax.train import checksums
 from fnet_jax.train.checkpoint import Checkpointer
-from fnet_jax.train.find_checkpoint import resolve
+from fnet_jax.train.find_checkpoint import find_checkpoint
 from fnet_jax.train.objective import Pretraining
 from fnet_jax.train.optim import make_optimizer
 from fnet_jax.train.recovery import restore_newest
@@ -153,17 +153,17 @@ def test_an_unreadable_score_does_not_keep_the_run_from_going_on(workdir):
     for step, text in ((2, "{"), (4, '{"score": 1.0, "step": 4}')):
         (workdir / "checkpoints" / str(step) / "metrics").mkdir()
         (workdir / "checkpoints" / str(step) / "metrics" / "metrics").write_text(text)
-    assert resolve(str(workdir)) == (str(workdir), 4)
+    assert find_checkpoint(str(workdir)) == (str(workdir), 4)
     assert restored(workdir)[1] == 6
     assert os.listdir(workdir / "damaged") == ["2"]
 
 
 def test_readers_fall_back_and_touch_nothing(workdir, capsys):
     flip(largest(workdir / "checkpoints" / "6" / "variables"))
-    assert resolve(str(workdir)) == (str(workdir), 4)
+    assert find_checkpoint(str(workdir)) == (str(workdir), 4)
     assert "checkpoints/6 is damaged" in capsys.readouterr().out
     with pytest.raises(UserError, match=r"checkpoints/6 is damaged .* name another --step"):
-        resolve(str(workdir), 6)
+        find_checkpoint(str(workdir), 6)
     assert not (workdir / "damaged").exists()
     assert sorted(os.listdir(workdir / "checkpoints")) == ["2", "4", "6"]
 

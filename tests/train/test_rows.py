@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fnet_jax.core.mesh import batch_sharding, create_mesh
-from fnet_jax.train.run import local_rows, put_rows
+from fnet_jax.train.batches import local_rows, put_rows
 
 
 @pytest.mark.parametrize(

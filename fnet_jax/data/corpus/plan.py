@@ -13,8 +13,8 @@ from typing import Any
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.files import write_atomically
 from fnet_jax.core.workdir import TOKENIZER_FILE
-from fnet_jax.data import dataset
 from fnet_jax.data.corpus.parts import NUM_HASHES, Job, is_done
 from fnet_jax.data.corpus.sources import Source, open_source
 from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, training_lines
@@ -135,15 +135,15 @@ def keep_plan(plan: Plan, num_shards: int) -> None:
             that a person can be told which ones are missing.
     """
     begun_with(plan)
-    content = json.dumps({**plan.settings, "num_shards": num_shards}).encode()
-    dataset.write_atomically(os.path.join(plan.directory, PLAN_FILE), content)
+    content = json.dumps({**plan.settings, "num_shards": num_shards})
+    write_atomically(os.path.join(plan.directory, PLAN_FILE), content)
 
 
 def keep_tokenizer(plan: Plan, progress: bool) -> Tokenizer:
     """The tokenizer, copied into the data set or trained there; one of an interrupted attempt is kept."""
     path = os.path.join(plan.directory, TOKENIZER_FILE)
     if plan.given:
-        dataset.write_atomically(path, plan.given.model)
+        write_atomically(path, plan.given.model)
         return plan.given
     if os.path.exists(path):
         return load_tokenizer(path)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fnet_jax.data.dataset import write_atomically
+from fnet_jax.core.files import write_atomically
 from fnet_jax.data.pipeline import Batches
 from fnet_jax.tasks.answer.features import (
     EncodedQuestions,

@@ -7,7 +7,7 @@ import numpy as np
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.dataset import write_atomically
+from fnet_jax.core.files import write_atomically
 from fnet_jax.tasks.files.columns import sentences
 from fnet_jax.tasks.files.own_files import complete, paths_of
 from fnet_jax.tasks.files.tables import read_text

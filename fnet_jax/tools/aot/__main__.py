@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from absl import flags
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.dataset import write_atomically
+from fnet_jax.core.files import write_atomically
 from fnet_jax.runtime import cli
 from fnet_jax.tools.aot import compile as aot_compile
 from fnet_jax.tools.aot.report import analyse, chip_of
@@ -52,14 +52,14 @@ def main(argv: Sequence[str]) -> int:
     config = aot_compile.complete(aot_compile.with_mesh(cli.config(), FLAGS.mesh))
     devices = aot_compile.topology_devices(FLAGS.topology, FLAGS.slices)
     chip_of(devices[0].device_kind, FLAGS.topology)
-    run = aot_compile.make_abstract_run(config, devices, FLAGS.step)
+    setup = aot_compile.make_abstract_setup(config, devices, FLAGS.step)
     print(
         f"compiling the {FLAGS.step} step for {len(devices)} devices; published sizes take 1 to 10 minutes",
         file=sys.stderr,
         flush=True,
     )
     try:
-        compiled = aot_compile.compile_step(run, FLAGS.step)
+        compiled = aot_compile.compile_step(setup, FLAGS.step)
     except aot_compile.DoesNotFitError as error:
         print(f"{FLAGS.topology}: {error}", file=sys.stderr)
         return EXIT_UNFIT

@@ -10,13 +10,13 @@ from typing import Any, Literal, cast
 import jax
 from jax.experimental import topologies
 
-from fnet_jax.core import config as config_lib
-from fnet_jax.core.config import Config, check_mesh
+from fnet_jax.core.checks import check, check_mesh
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import MESH_AXES, mesh_of
 from fnet_jax.tasks.table import TASKS
 from fnet_jax.train.datasets import Dataset
-from fnet_jax.train.run import Run, make_run
+from fnet_jax.train.setup import Setup, make_setup
 
 Step = Literal["train", "eval"]
 
@@ -40,13 +40,13 @@ class Compiled:
     """A compiled step.
 
     Attributes:
-        run: config, mesh, abstract state.
+        setup: config, mesh, abstract state.
         step: which of its steps.
         executable: what the compiler made.
         seconds: to trace, lower and compile.
     """
 
-    run: Run
+    setup: Setup
     step: Step
     executable: jax.stages.Compiled
     seconds: float
@@ -116,12 +116,12 @@ def complete(config: Config) -> Config:
     config = dataclasses.replace(
         config, model=dataclasses.replace(model, vocab_size=pieces, num_outputs=outputs)
     )
-    config_lib.check(config)
+    check(config)
     return config
 
 
-def make_abstract_run(config: Config, devices: list[jax.Device], step: Step) -> Run:
-    """What `train.run.set_up` makes, without data and for devices that are only described.
+def make_abstract_setup(config: Config, devices: list[jax.Device], step: Step) -> Setup:
+    """What `train.setup.set_up` makes, without data and for devices that are only described.
 
     Args:
         config: complete, see `complete`.
@@ -133,10 +133,10 @@ def make_abstract_run(config: Config, devices: list[jax.Device], step: Step) -> 
     """
     mesh = mesh_of(config.mesh, devices)
     check_mesh(config, mesh.shape, training=step == "train")
-    return make_run(config, mesh, cast(Dataset, None))  # nothing that is compiled asks the data
+    return make_setup(config, mesh, cast(Dataset, None))  # nothing that is compiled asks the data
 
 
-def compile_step(run: Run, step: Step) -> Compiled:
+def compile_step(setup: Setup, step: Step) -> Compiled:
     """Compiles the jitted function that training or evaluation calls.
 
     Raises:
@@ -144,16 +144,16 @@ def compile_step(run: Run, step: Step) -> Compiled:
     """
     start = time.perf_counter()
     training = step == "train"
-    state = run.abstract if training else run.abstract.variables
-    function = run.train_step() if training else run.eval_step()
+    state = setup.abstract if training else setup.abstract.variables
+    function = setup.train_step() if training else setup.eval_step()
     try:
-        with jax.set_mesh(run.mesh):
-            executable = function.lower(state, run.batch_structs(training)).compile()
+        with jax.set_mesh(setup.mesh):
+            executable = function.lower(state, setup.batch_structs(training)).compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         raise DoesNotFitError(_sizes(str(error))) from error
-    return Compiled(run, step, executable, time.perf_counter() - start)
+    return Compiled(setup, step, executable, time.perf_counter() - start)
 
 
 def _sizes(message: str) -> str:

@@ -16,7 +16,7 @@ from fnet_jax.tools.aot.compile import Compiled
 from fnet_jax.tools.aot.hlo import Collective, Program
 from fnet_jax.train import perf
 from fnet_jax.train.layout import bytes_per_device, describe_layout, peak_bytes
-from fnet_jax.train.run import Run
+from fnet_jax.train.setup import Setup
 
 _SECONDS_PER_DAY = 86_400
 
@@ -168,9 +168,9 @@ def analyse(compiled: Compiled, topology: str) -> Report:
     Raises:
         UserError: if the chip is in no table.
     """
-    run = compiled.run
-    config, devices = run.config, run.mesh.size
-    kind = run.mesh.devices.flat[0].device_kind
+    setup = compiled.setup
+    config, devices = setup.config, setup.mesh.size
+    kind = setup.mesh.devices.flat[0].device_kind
     chip = chip_of(kind, topology)
     program = Program(compiled.executable.as_text() or "")
     collectives = program.collectives()
@@ -178,26 +178,26 @@ def analyse(compiled: Compiled, topology: str) -> Report:
     batch_size = config.train.train_batch_size if training else config.train.eval_batch_size
     model = config.model
     itemsize = 2 if model.dtype == "bfloat16" else 4
-    sizes = run.mesh.shape
+    sizes = setup.mesh.shape
     rows = batch_size // (sizes["data"] * sizes["fsdp"])
     activation = rows * (model.max_seq_length // sizes["seq"]) * model.d_model * itemsize
     # What is gathered on purpose: parameters, and with `seq` the masked positions of a device's examples.
-    expected = _gathered_shapes(run.abstract.params) | {
-        _squeezed((rows, run.objective.predictions, model.d_model)),
+    expected = _gathered_shapes(setup.abstract.params) | {
+        _squeezed((rows, setup.objective.predictions, model.d_model)),
         _squeezed((model.max_seq_length // sizes["seq"], model.d_emb)),  # of the position table
     }
-    needed = perf.train_flops_per_example(model, layer_mixers(model), run.objective.predictions)
+    needed = perf.train_flops_per_example(model, layer_mixers(model), setup.objective.predictions)
     flops, moved = hlo_cost.flops(program), hlo_cost.moved_bytes(program)
     return Report(
         topology=topology,
         device_kind=kind,
-        mesh=dict(run.mesh.shape),
+        mesh=dict(setup.mesh.shape),
         step=compiled.step,
         layers=describe_layers(model, "tpu"),
         model={key: getattr(model, key) for key in ("d_model", "d_ff", "vocab_size", "dtype", "remat")},
         batch_size=batch_size,
         length=model.max_seq_length,
-        layout=describe_layout(run.abstract),
+        layout=describe_layout(setup.abstract),
         memory=_memory(compiled, chip),
         flops=flops,
         model_flops=needed * batch_size / devices / (1 if training else 3),
@@ -280,13 +280,13 @@ def _squeezed(dims: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _memory(compiled: Compiled, chip: Chip) -> Memory:
-    run: Run = compiled.run
+    setup: Setup = compiled.setup
     training = compiled.step == "train"
     stats: Any = compiled.executable.memory_analysis()
     return Memory(
-        parameters=bytes_per_device(run.abstract.variables),
-        optimizer=bytes_per_device(run.abstract.opt_state) if training else 0,
-        batch=bytes_per_device(run.batch_structs(training)),
+        parameters=bytes_per_device(setup.abstract.variables),
+        optimizer=bytes_per_device(setup.abstract.opt_state) if training else 0,
+        batch=bytes_per_device(setup.batch_structs(training)),
         temporaries=stats.temp_size_in_bytes,
         peak=peak_bytes(compiled.executable, "tpu"),
         available=chip.hbm_bytes,

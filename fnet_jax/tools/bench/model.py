@@ -10,14 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import BatchSpec
+from fnet_jax.core.checks import check
 from fnet_jax.core.config import AttentionImpl, Config, ModelConfig
 from fnet_jax.core.mesh import batch_sharding
 from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import SequenceModel
-from fnet_jax.tools.aot.compile import make_abstract_run
+from fnet_jax.tools.aot.compile import make_abstract_setup
 from fnet_jax.tools.bench import onnx as bench_onnx
 from fnet_jax.tools.bench import program as bench_jax
 from fnet_jax.tools.bench import torch as bench_torch
@@ -118,15 +118,15 @@ def _step_case(base: Config, setting: Setting, name: str) -> Case:
 
 
 def _make_step(name: str, config: Config) -> Program:
-    config_lib.check(config)
-    run = make_abstract_run(config, jax.devices(), "train")
-    batch = random_batch(run.batch_structs(), config.model)
+    check(config)
+    setup = make_abstract_setup(config, jax.devices(), "train")
+    batch = random_batch(setup.batch_structs(), config.model)
     if name in bench_torch.MODELS:
         return bench_torch.train_step(name, config.model, config.optim, batch, jax.devices()[0].platform)
-    with jax.set_mesh(run.mesh):
-        state = create_state(run.abstract, run.objective, run.optimizer, config.seed)
-        on_device = jax.device_put(batch, batch_sharding(run.mesh))
-        step, seconds = bench_jax.compile_timed(run.train_step(), run.abstract, run.batch_structs())
+    with jax.set_mesh(setup.mesh):
+        state = create_state(setup.abstract, setup.objective, setup.optimizer, config.seed)
+        on_device = jax.device_put(batch, batch_sharding(setup.mesh))
+        step, seconds = bench_jax.compile_timed(setup.train_step(), setup.abstract, setup.batch_structs())
 
     def once() -> object:
         nonlocal state  # the old one is donated
@@ -145,7 +145,7 @@ def _infer_case(base: Config, setting: Setting, name: str) -> Case:
 
 def _make_inference(name: str, config: Config) -> Program:
     """On one device, parameters in float32 as they are saved."""
-    config_lib.check(config)
+    check(config)
     shape = (config.train.eval_batch_size, config.model.max_seq_length)
     ints = jax.ShapeDtypeStruct(shape, np.dtype(np.int32))
     batch = random_batch({"input_ids": ints, "type_ids": ints}, config.model)

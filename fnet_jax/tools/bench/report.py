@@ -14,7 +14,7 @@ from typing import Any
 import jax
 
 from fnet_jax.core.chips import find_chip
-from fnet_jax.data.dataset import write_atomically
+from fnet_jax.core.files import write_atomically
 from fnet_jax.tools.bench.timing import Row, Setting, quartiles, show_setting, speedup
 from fnet_jax.tools.markdown import NONE, markdown
 

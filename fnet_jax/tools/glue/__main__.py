@@ -17,7 +17,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.dataset import write_atomically
+from fnet_jax.core.files import write_atomically
 from fnet_jax.runtime import cli
 from fnet_jax.tasks.table import GLUE
 from fnet_jax.tools.glue import table as glue_table

@@ -15,7 +15,7 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.data.dataset import write_atomically
+from fnet_jax.core.files import write_atomically
 from fnet_jax.tasks.table import TASKS, Task
 
 HEADER = "index\tprediction"

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Literal, cast
 from tqdm import tqdm
 
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.core.files import remove, temporary_name, whole_file
+from fnet_jax.core.files import atomic_file, remove, temporary_name
 from fnet_jax.inference.model import Model
 from fnet_jax.runtime import signals
 from fnet_jax.tasks.answer import squad
@@ -59,7 +59,7 @@ def outputs(path: str) -> Iterator[tuple[Writer, Rejects]]:
         return
     rejected = path + REJECTED_SUFFIX
     with contextlib.ExitStack() as stack:
-        file, rejected_file = (stack.enter_context(whole_file(name)) for name in (path, rejected))
+        file, rejected_file = (stack.enter_context(atomic_file(name)) for name in (path, rejected))
         rejects = Rejects(rejected_file)
         with writing(path, file) as writer:
             yield writer, rejects

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.chips import find_chip
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
@@ -24,7 +24,7 @@ from fnet_jax.tools.aot import compile as aot_compile
 from fnet_jax.tools.preflight import data as preflight_data
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.layout import peak_bytes, show_bytes
-from fnet_jax.train.run import Run
+from fnet_jax.train.setup import Setup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Preflight:
         """
         self.passed: dict[str, bool] = {}
         self._config, self._workdir, self._topology = config, workdir, topology
-        self._run: Run | None = None
+        self._setup: Setup | None = None
         self._made: list[str] = []
 
     def __enter__(self) -> "Preflight":
@@ -92,7 +92,7 @@ class Preflight:
         return Finding(_on_all(said), same=same)
 
     def _same_config(self) -> Finding:
-        values = {**config_lib.flat(self._config), "--workdir": self._workdir}
+        values = {**config_dict.flat(self._config), "--workdir": self._workdir}
         return Finding(_on_all(f"{self._config.task}, {len(values)} values"), same=values)
 
     def _data(self) -> Finding:
@@ -106,22 +106,22 @@ class Preflight:
     def _devices(self) -> Finding:
         devices = aot_compile.topology_devices(self._topology) if self._topology else jax.devices()
         config = aot_compile.complete(self._config)
-        self._run = run = aot_compile.make_abstract_run(config, list(devices), "train")
-        shape, batch_size = run.mesh.shape, config.train.train_batch_size
+        self._setup = setup = aot_compile.make_abstract_setup(config, list(devices), "train")
+        shape, batch_size = setup.mesh.shape, config.train.train_batch_size
         rows = batch_size // axis_size(shape, ("data", "fsdp"))
         kind, local = devices[0].device_kind, jax.local_device_count()
         here = f", {local} on each of {hosts.count()} processes" if hosts.count() > 1 else ""
         return Finding(
             f"{len(devices)} x {kind}{here}; mesh {describe_mesh(shape)}; {rows} of {batch_size} examples "
-            f"on each, {param_count(run.abstract.params):,} parameters",
+            f"on each, {param_count(setup.abstract.params):,} parameters",
             same={"devices per process": local, "kind of the devices": kind},
         )
 
     def _memory(self) -> Finding:
-        run = self._known_run()
-        compiled = aot_compile.compile_step(run, "train")
-        needed = peak_bytes(compiled.executable, run.mesh.devices.flat[0].platform)
-        available = _device_bytes(run.mesh.devices.flat[0] if self._topology else jax.local_devices()[0])
+        setup = self._known_setup()
+        compiled = aot_compile.compile_step(setup, "train")
+        needed = peak_bytes(compiled.executable, setup.mesh.devices.flat[0].platform)
+        available = _device_bytes(setup.mesh.devices.flat[0] if self._topology else jax.local_devices()[0])
         said = f"the training step needs {show_bytes(needed)} of the {show_bytes(available)} of a device"
         if needed > available:
             raise UserError(
@@ -143,9 +143,9 @@ class Preflight:
         # Not through Orbax, which would wait for the other processes.
         steps = sum(name.isdigit() for name in os.listdir(folder)) if os.path.isdir(folder) else 0
         keep = self._config.train.max_to_keep + self._config.train.keep_best
-        if self._run is None:
+        if self._setup is None:
             return Finding(f"{self._workdir} can be written; the room it needs is unknown without devices")
-        state = self._run.abstract
+        state = self._setup.abstract
         size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.variables, state.opt_state)))
         needed, free = size * max(keep + 1 - steps, 1), shutil.disk_usage(self._workdir).free
         said = (
@@ -170,7 +170,7 @@ class Preflight:
             latest, total = checkpoints.latest(), self._config.train.num_train_steps
             if latest is None:
                 return Finding(f"starts at step 0 {self._source()}", same={"newest checkpoint": None})
-            if self._run:
+            if self._setup:
                 self._check_shapes(checkpoints.shapes(latest))
         said = f"goes on from step {latest} of {total}"
         if latest >= total and not self._config.train.num_train_epochs:
@@ -178,7 +178,7 @@ class Preflight:
         return Finding(said, same={"newest checkpoint": latest})
 
     def _check_shapes(self, saved: dict[str, tuple[int, ...]]) -> None:
-        leaves = jax.tree_util.tree_leaves_with_path(dict(self._known_run().abstract.variables))
+        leaves = jax.tree_util.tree_leaves_with_path(dict(self._known_setup().abstract.variables))
         wanted = {path_str(path): tuple(leaf.shape) for path, leaf in leaves}
         for name in sorted(saved.keys() | wanted.keys()):
             if saved.get(name) != wanted.get(name):
@@ -197,10 +197,10 @@ class Preflight:
                 raise UserError(f"init_from={source} holds no complete checkpoint; name a run's --workdir")
         return f"with the parameters of {source}"
 
-    def _known_run(self) -> Run:
-        if self._run is None:
+    def _known_setup(self) -> Setup:
+        if self._setup is None:
             raise UserError("not checked, because the devices have failed")
-        return self._run
+        return self._setup
 
 
 def _on_all(said: str) -> str:

@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
-from fnet_jax.core.files import whole_file
+from fnet_jax.core.files import atomic_file
 from fnet_jax.core.sweep import Overrides, format_value
 from fnet_jax.tools.glue.table import Row
 from fnet_jax.tools.markdown import is_loss
@@ -84,7 +84,7 @@ def _draw_runs(
 
 def save(figure: Figure, path: str) -> None:
     """Writes a PNG whole or not at all, and frees the figure."""
-    with whole_file(path) as file:
+    with atomic_file(path) as file:
         figure.savefig(file, format="png", dpi=130)
     plt.close(figure)
 

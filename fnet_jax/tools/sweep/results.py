@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
+from fnet_jax.core.files import write_atomically
 from fnet_jax.core.sweep import Overrides, format_value, varying
-from fnet_jax.data.dataset import write_atomically
 from fnet_jax.tools.markdown import NONE, duration, is_loss, main_value, markdown, show_value
 from fnet_jax.tools.sweep import point as points
 from fnet_jax.tools.sweep.point import Point, Result

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 from fnet_jax.configs import glue, pretrain
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.chips import find_chip
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh
@@ -42,8 +42,8 @@ def environment():
 def compile_report(config, topology, step):
     config = aot_compile.complete(config)
     devices = aot_compile.topology_devices(topology)
-    run = aot_compile.make_abstract_run(config, devices, step)
-    return run, analyse(aot_compile.compile_step(run, step), topology)
+    setup = aot_compile.make_abstract_setup(config, devices, step)
+    return setup, analyse(aot_compile.compile_step(setup, step), topology)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def trained():
         {"mixer": "linear", "num_layers": LAYERS, "d_model": D, "d_emb": D, "d_ff": F, "dtype": "bfloat16"}
     )
     assert (c.train.train_batch_size, c.model.max_seq_length, c.data.max_predictions_per_seq) == (B, L, P)
-    return compile_report(config_lib.parse(c), "v5e:2x2", "train")
+    return compile_report(config_dict.parse(c), "v5e:2x2", "train")
 
 
 @has_libtpu
@@ -70,11 +70,11 @@ def test_flops_of_a_training_step(trained):
 
 @has_libtpu
 def test_memory_of_a_training_step(trained):
-    run, report = trained
+    setup, report = trained
     memory = report.memory
-    assert memory.parameters == 4 * param_count(run.abstract.params)
+    assert memory.parameters == 4 * param_count(setup.abstract.params)
     assert memory.optimizer == 2 * memory.parameters + 8  # two moments, two counters
-    assert memory.batch == sum(4 * math.prod(x.shape) for x in run.batch_structs().values()) / DEVICES
+    assert memory.batch == sum(4 * math.prod(x.shape) for x in setup.batch_structs().values()) / DEVICES
     assert memory.peak >= memory.parameters + memory.optimizer
     assert memory.available == 16 * 2**30
     assert report.fits
@@ -85,11 +85,11 @@ def test_memory_of_a_training_step(trained):
 @has_libtpu
 def test_communication_of_a_training_step(trained):
     """Gradients and sums are reduced once, those of the layers in the loop; nothing else moves."""
-    run, report = trained
+    setup, report = trained
     assert {found.kind for found in report.collectives} == {"all-reduce"}
     assert not report.gathered
     reduced = sum(found.executions * sum(s.size for s in found.shapes) for found in report.collectives)
-    count = param_count(run.abstract.params)
+    count = param_count(setup.abstract.params)
     embeddings = V * D  # input and output use of the tied table are reduced apart
     assert count <= reduced <= count + embeddings + 64
     assert {found.executions for found in report.collectives if found.in_loop} == {LAYERS}
@@ -99,8 +99,8 @@ def test_communication_of_a_training_step(trained):
 def test_divided_parameters():
     """Each matrix is gathered along fsdp alone, and the report says where it lies."""
     config = synthetic.config(mesh__data=1, mesh__fsdp=4, model__vocab_size=1000)
-    run, report = compile_report(config, "v5e:2x2", "train")
-    whole = 4 * param_count(run.abstract.params)
+    setup, report = compile_report(config, "v5e:2x2", "train")
+    whole = 4 * param_count(setup.abstract.params)
     assert whole / 4 < report.memory.parameters < whole / 3  # vectors are not divided
     assert not report.gathered
     assert {found.group for found in report.collectives} <= {0, 2, 4}
@@ -129,8 +129,8 @@ def test_the_bound_of_a_training_step(trained):
 @has_libtpu
 def test_evaluation_of_a_labelled_task():
     c = glue.get_config("task=mnli,smoke")
-    run, report = compile_report(config_lib.parse(c), "v6e:2x2", "eval")
-    assert run.config.model.num_outputs == 3
+    setup, report = compile_report(config_dict.parse(c), "v6e:2x2", "eval")
+    assert setup.config.model.num_outputs == 3
     assert report.memory.optimizer == 0
     assert "fourier (dft)" in describe(report)
     assert "million steps" not in describe(report)
@@ -202,7 +202,7 @@ def test_mesh():
 def test_what_does_not_fit_the_devices(overrides, says):
     devices = aot_compile.topology_devices("v5e:4x4")
     with pytest.raises(UserError, match=says):
-        aot_compile.make_abstract_run(synthetic.config(**overrides), devices, "train")
+        aot_compile.make_abstract_setup(synthetic.config(**overrides), devices, "train")
 
 
 @has_libtpu

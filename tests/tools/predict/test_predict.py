@@ -16,7 +16,7 @@ import pytest
 
 from fnet_jax.bridge import portable
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.core.files import whole_file
+from fnet_jax.core.files import atomic_file
 from fnet_jax.inference.texts import Tally
 from fnet_jax.tasks.predictions import Prediction
 from fnet_jax.tools.predict import files as predict_files
@@ -234,12 +234,12 @@ def test_fields_that_utf8_cannot_hold_are_passed_on(tmp_path):
     assert row["note"] == "\ud800"
 
 
-def test_whole_file(tmp_path):
-    with pytest.raises(KeyError), whole_file(str(tmp_path / "a")) as file:
+def test_atomic_file(tmp_path):
+    with pytest.raises(KeyError), atomic_file(str(tmp_path / "a")) as file:
         file.write(b"x")
         raise KeyError
     assert os.listdir(tmp_path) == []
-    with whole_file(str(tmp_path / "a")) as file:
+    with atomic_file(str(tmp_path / "a")) as file:
         file.write(b"x")
         assert not os.path.exists(tmp_path / "a")
     assert os.listdir(tmp_path) == ["a"]

@@ -4,21 +4,20 @@ import dataclasses
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import jax
-import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import Batch, BatchSpec
-from fnet_jax.core.config import Config, check_mesh
+from fnet_jax.core.checks import check, check_mesh
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh, mesh_of, replicated
-from fnet_jax.data.pipeline import EXAMPLE_IDS, WithExampleIds, iterate
+from fnet_jax.data.pipeline import WithExampleIds, iterate
 from fnet_jax.runtime import hosts
+from fnet_jax.train.batches import local_rows, put_batches
 from fnet_jax.train.datasets import Dataset, open_dataset
 from fnet_jax.train.objective import Objective, make_objective
 from fnet_jax.train.optim import check_rules, make_optimizer, make_schedule, parse_rules
@@ -27,13 +26,13 @@ from fnet_jax.train.step import make_eval_step, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Setup:
     """A config made concrete: everything but arrays and files that change.
 
     Attributes:
         config: with all that only the data tell filled in.
         dataset: splits, batches, tokenizer.
-        mesh: the devices; whoever traces or runs a step does so under `jax.set_mesh(run.mesh)`.
+        mesh: the devices; whoever traces or runs a step does so under `jax.set_mesh(setup.mesh)`.
         objective: model and loss.
         optimizer: AdamW.
         schedule: learning rate by step.
@@ -118,7 +117,7 @@ class Run:
         }
 
 
-def set_up(config: Config, workdir: str, training: bool = True) -> Run:
+def set_up(config: Config, workdir: str, training: bool = True) -> Setup:
     """Checks the config against data and devices and makes it concrete. Prepares the data if absent.
 
     Args:
@@ -134,7 +133,7 @@ def set_up(config: Config, workdir: str, training: bool = True) -> Run:
     dataset = open_dataset(config, workdir)
     if hosts.count() > 1:
         hosts.require_same(dataset.fingerprint())
-    return make_run(_resolve(config, dataset, training), mesh, dataset)
+    return make_setup(_resolve(config, dataset, training), mesh, dataset)
 
 
 def _mesh(config: Config, training: bool) -> Mesh:
@@ -148,7 +147,7 @@ def _mesh(config: Config, training: bool) -> Mesh:
         return create_mesh()
 
 
-def make_run(config: Config, mesh: Mesh, dataset: Dataset) -> Run:
+def make_setup(config: Config, mesh: Mesh, dataset: Dataset) -> Setup:
     """Makes a config concrete that the data have completed.
 
     Args:
@@ -164,7 +163,7 @@ def make_run(config: Config, mesh: Mesh, dataset: Dataset) -> Run:
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         abstract = abstract_state(mesh, objective, optimizer, config.seed)
     check_rules(parse_rules(config.optim.learning_rate_rules), abstract.params)
-    return Run(
+    return Setup(
         config=config,
         dataset=dataset,
         mesh=mesh,
@@ -211,46 +210,8 @@ def _count_steps(config: Config, num_examples: int) -> Config:
         train=dataclasses.replace(train, num_train_steps=steps, eval_frequency=eval_frequency),
         optim=dataclasses.replace(optim, num_warmup_steps=warmup),
     )
-    config_lib.check(config)
+    check(config)
     return config
-
-
-def put_batches(
-    batches: Iterable[Batch], sharding: jax.sharding.Sharding, batch_size: int, ahead: int
-) -> Iterator[Batch]:
-    """Moves host batches to the devices, `ahead` of them before they are asked for.
-
-    Each process gives its own rows; together they are the global batch. `EXAMPLE_IDS` stay on the host.
-    """
-
-    def put(name: str, value: Any) -> Any:
-        return value if name == EXAMPLE_IDS else put_rows(value, sharding, batch_size)
-
-    queue: list[Batch] = []
-    for batch in batches:
-        queue.append({name: put(name, value) for name, value in batch.items()})
-        if len(queue) > ahead:
-            yield queue.pop(0)
-    yield from queue
-
-
-def local_rows(sharding: jax.sharding.Sharding, num_rows: int) -> tuple[int, ...]:
-    """The rows of an array [num_rows, ...] that the devices of this process hold, ascending.
-
-    They need not be neighbours, and processes that a mesh axis of another kind connects hold the same ones.
-    """
-    held: set[int] = set()
-    for index in sharding.addressable_devices_indices_map((num_rows,)).values():
-        assert index is not None
-        held.update(range(*index[0].indices(num_rows)))
-    return tuple(sorted(held))
-
-
-def put_rows(rows: np.ndarray, sharding: jax.sharding.Sharding, num_rows: int) -> jax.Array:
-    """The array [num_rows, ...] of which each process gives its `local_rows`."""
-    # With several processes JAX does not count this as the explicit transfer that it is.
-    with jax.transfer_guard_host_to_device("allow"):
-        return jax.make_array_from_process_local_data(sharding, rows, (num_rows, *rows.shape[1:]))
 
 
 def check_workdir(workdir: str) -> None:
