@@ -10,7 +10,7 @@ Dimension letters, used as suffixes of tensor names everywhere (`x_BLD`, `logits
 | E | embedding width, `d_emb` |
 | F | feed-forward width, `d_ff` |
 | H | attention heads, `num_heads` |
-| V | vocabulary, number of SentencePiece pieces |
+| V | vocabulary, number of tokens |
 | P | masked predictions per sequence, `max_predictions_per_seq` |
 | C | classes |
 | K | choices |
@@ -37,10 +37,10 @@ def pretrain_spec(batch_size: int, max_seq_length: int, max_predictions_per_seq:
     Returns:
         One `jax.ShapeDtypeStruct` per field:
 
-        - `input_ids` i32[B, L]: pieces after masking; `PAD_ID` fills the end.
+        - `input_ids` i32[B, L]: tokens after masking; `PAD_ID` fills the end.
         - `type_ids` i32[B, L]: 0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding.
         - `masked_lm_positions` i32[B, P]: positions to predict, ascending; unused slots are 0.
-        - `masked_lm_ids` i32[B, P]: the pieces that stood there; unused slots are 0.
+        - `masked_lm_ids` i32[B, P]: the tokens that stood there; unused slots are 0.
         - `masked_lm_weights` f32[B, P]: 1 for used slots, 0 for unused ones.
         - `next_sentence_labels` i32[B]: 0 when B follows A, 1 otherwise.
         - `example_weights` f32[B]: 1 for real examples, 0 for those that only fill the last batch
@@ -102,8 +102,8 @@ def tokens_spec(batch_size: int, max_seq_length: int) -> BatchSpec:
         One `jax.ShapeDtypeStruct` per field: `input_ids`, `type_ids` and `example_weights` as in
         `labelled_spec`, and
 
-        - `labels` i32[B, L]: class id at the first piece of each word, elsewhere 0.
-        - `label_weights` f32[B, L]: 1 at the first piece of each word, elsewhere 0.
+        - `labels` i32[B, L]: class id at the first token of each word, elsewhere 0.
+        - `label_weights` f32[B, L]: 1 at the first token of each word, elsewhere 0.
     """
     spec = dict(labelled_spec(batch_size, max_seq_length, regression=False))
     shape = (batch_size, max_seq_length)
@@ -141,7 +141,7 @@ def span_spec(batch_size: int, max_seq_length: int) -> BatchSpec:
         One `jax.ShapeDtypeStruct` per field: `input_ids`, `type_ids` and `example_weights` as in
         `labelled_spec`, A being the question and B a window of the context, and
 
-        - `start_positions`, `end_positions` i32[B]: of the first and the last piece of the answer; 0,
+        - `start_positions`, `end_positions` i32[B]: of the first and the last token of the answer; 0,
           which is [CLS], where the window does not hold it.
     """
     spec = dict(labelled_spec(batch_size, max_seq_length, regression=False))

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from flax.nnx import bridge
 
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.mesh import path_str
@@ -92,6 +94,34 @@ def test_runs():
 )
 def test_description_says_how_fourier_is_computed(values, platform, text):
     assert describe_layers(reference.tiny_config(**values), platform) == text
+
+
+def test_alone_with_a_few_arguments():
+    """No mesh, no mask, no dropout; a mask of one's own in place of `PAD_ID`."""
+    encoder = Encoder(ModelConfig(vocab_size=30, d_model=8, num_layers=2, max_seq_length=12, pooling="mean"))
+    batch = reference.tiny_batch(encoder.config, 3)
+    ids, types = batch["input_ids"], batch["type_ids"]
+    variables, apply = jax.jit(encoder.init)(jax.random.key(0), ids, types), jax.jit(encoder.apply)
+    sequence, pooled = apply(variables, ids, types)
+    assert (sequence.shape, pooled.shape) == ((3, 12, 8), (3, 8))
+    _, same = apply(variables, ids, types, padding_mask_BL=ids != PAD_ID)
+    np.testing.assert_array_equal(pooled, same)
+    _, other = apply(variables, ids, types, padding_mask_BL=np.arange(12) < np.full((3, 1), 4))
+    assert np.abs(pooled - other).max() > 1e-3
+
+
+def test_as_an_nnx_module():
+    encoder = Encoder(reference.tiny_config(mixer="random", num_layers=1, dropout_rate=0.5))
+    batch = reference.tiny_batch(encoder.config, 3)
+    ids, types = batch["input_ids"], batch["type_ids"]
+    module = bridge.ToNNX(encoder, rngs=nnx.Rngs(0))
+    bridge.lazy_init(module, ids, types, rngs=jax.random.key(0))
+    sequence, pooled = nnx.jit(lambda module: module(ids, types))(module)
+    expected = jax.jit(encoder.init_with_output)(jax.random.key(0), ids, types)[0]
+    np.testing.assert_allclose(sequence, expected[0], atol=1e-6)
+    np.testing.assert_allclose(pooled, expected[1], atol=1e-6)
+    trained, _ = nnx.jit(lambda module: module(ids, types, False, rngs=nnx.Rngs(dropout=1)))(module)
+    assert np.abs(trained - sequence).max() > 1e-3
 
 
 @pytest.mark.parametrize("mixer", ["fourier", "random"])
