@@ -5,15 +5,30 @@ Dimension letters, used as suffixes of tensor names everywhere (`x_BLD`, `logits
 | letter | dimension |
 |---|---|
 | B | examples in a batch (global unless said otherwise) |
-| L | sequence length, `max_seq_length` |
+| C | classes |
 | D | model width, `d_model` |
 | E | embedding width, `d_emb` |
 | F | feed-forward width, `d_ff` |
 | H | attention heads, `num_heads` |
-| V | vocabulary, number of tokens |
-| P | masked predictions per sequence, `max_predictions_per_seq` |
-| C | classes |
 | K | choices |
+| L | sequence length, `max_seq_length` |
+| M | positions that are attended to, as many as L |
+| N | examples of a whole split, or all that were asked about |
+| P | masked predictions per sequence, `max_predictions_per_seq` |
+| R | rows of a batch that one process reads |
+| T | the likeliest tokens, as many as were asked for |
+| V | vocabulary, `vocab_size` |
+| X | width of an attention head, D/H |
+
+In the transforms (`nn/dft.py`, `nn/kernels/`) also:
+
+| letter | dimension |
+|---|---|
+| G | rows that a kernel works on at once |
+| I, J | rows 0 … L/2, and 0 … L/2 − 1 |
+| W | half of the columns, D/2, or the part of them that a device has |
+| Y | columns 0 … D/2 |
+| Z | 2: real and imaginary part, or the two columns of a pair |
 """
 
 from collections.abc import Mapping

@@ -21,7 +21,7 @@ from fnet_jax.core.config import FourierImpl
 from fnet_jax.core.mesh import num_shards
 from fnet_jax.nn import dft
 from fnet_jax.nn.matrices import accum_dtype, cos_sin, einsum
-from fnet_jax.nn.parallel import has_first_part, shard_map_batch, with_whole_sequences
+from fnet_jax.nn.parallel import has_first_shard, shard_map_batch, with_whole_sequences
 
 
 def transform(x_BLD: jax.Array, weights: dft.Weights, impl: FourierImpl) -> jax.Array:
@@ -39,7 +39,7 @@ def transform(x_BLD: jax.Array, weights: dft.Weights, impl: FourierImpl) -> jax.
         # The pair that is two columns without a partner.
         columns_BLZ = h_BLZW[..., 0]
         alone_BLZW = along_length(jnp.stack([columns_BLZ, jnp.zeros_like(columns_BLZ)], axis=2), weights)
-        first_BLZ = jnp.where(has_first_part(), alone_BLZW[:, :, 0], pairs_BLZW[..., 0])
+        first_BLZ = jnp.where(has_first_shard(), alone_BLZW[:, :, 0], pairs_BLZW[..., 0])
         return jnp.concatenate([first_BLZ[..., None], pairs_BLZW[..., 1:]], axis=-1).astype(x_BLD.dtype)
 
     y_BLZW = with_whole_sequences(on_device, along_width(x_BLD).astype(x_BLD.dtype))

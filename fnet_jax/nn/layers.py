@@ -1,4 +1,4 @@
-"""The layers that encoder and heads are made of: what Flax has, laid out over the mesh and lean in memory."""
+"""The layers of encoder and heads: Flax's own, with sharded parameters and few activations kept."""
 
 import functools
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ normal_init = nn.initializers.normal(INIT_STDDEV)
 
 
 def remat_module(module: type[nn.Module]) -> type[nn.Module]:
-    """A module that keeps its input for the backward pass, and computes what else it needs anew.
+    """`nn.remat` of a module: the backward pass keeps its input only, and computes the rest again.
 
     For cheap functions, elementwise or nearly so, and for gathering a parameter from other devices. Left
     alone, JAX keeps every intermediate of GELU and LayerNorm: six arrays [B, L, F] and six float32 [B, L, D]
