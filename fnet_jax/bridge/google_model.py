@@ -11,8 +11,7 @@ import jax
 import numpy as np
 
 from fnet_jax.bridge.inputs import abstract_variables
-from fnet_jax.bridge.msgpack_file import Stored
-from fnet_jax.bridge.name_tables import Row
+from fnet_jax.bridge.name_tables import FileTensor, Row
 from fnet_jax.core.config import Head, Layout, Mixer, ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
@@ -48,7 +47,7 @@ _SIZES = {
     "d_ff": ("encoder/feed_forward_0/intermediate/kernel", 2, 1),
 }
 
-Tensors = Mapping[str, Stored]  # by their name
+Tensors = Mapping[str, FileTensor]  # by their name
 
 
 def rows(head: Head, model: ModelConfig, names: Collection[str]) -> list[Row]:

@@ -9,10 +9,9 @@ import numpy as np
 
 from fnet_jax.bridge import huggingface_tokenizer, names
 from fnet_jax.bridge.loaded import Loaded, flat, nested, run_config
-from fnet_jax.bridge.name_tables import gather, scatter
+from fnet_jax.bridge.name_tables import FileTensor, gather, scatter
 from fnet_jax.bridge.tensor_files import (
     SAFETENSORS,
-    FileTensor,
     open_tensors,
     require_floats,
     save_tensors,

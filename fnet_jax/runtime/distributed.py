@@ -28,6 +28,9 @@ _LAST_S = 2.0
 _GRACE_S = 60  # JAX gives up by aborting; we do before, with a sentence
 
 
+flags.disclaim_key_flags()  # they belong to the program that calls `define_flags`
+
+
 def define_flags() -> None:
     """Defines the flags that `start_by_flags` reads."""
     flags.DEFINE_enum(
@@ -96,7 +99,7 @@ def start(
 
     if named and process_id == 0:
         _check_port(int(str(coordinator_address).rpartition(":")[2]))
-    # Signals are ours: see train/stopping.py.
+    # Signals are ours: see runtime/signals.py.
     jax.config.update("jax_enable_preemption_service", False)
     alarm = threading.Timer(init_timeout_s, _give_up, (init_timeout_s,))
     alarm.daemon = True

@@ -1,24 +1,20 @@
-"""Labelled examples to batches: texts to pieces, pairs cut to length."""
+"""Labelled examples to batches: what all kinds of tasks share."""
 
 import abc
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from fnet_jax.core.batch import BatchSpec, labelled_spec
-from fnet_jax.core.config import DataConfig
+from fnet_jax.core.batch import BatchSpec
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.special_tokens import CLS_ID, PAD_ID, SEP_ID
-from fnet_jax.data.positions import Positions
-from fnet_jax.data.tokenizer import Tokenizer
-from fnet_jax.tasks.splits import LabelledSplit, Split
+from fnet_jax.data.sampler import IndexSampler
+from fnet_jax.tasks.splits import Split
 
 Truncation = Literal["longest_first", "tail"]
 
 Pair = tuple[Sequence[int], Sequence[int] | None]  # pieces of the first and the second text
-
-_SAMPLE = 1000  # examples
 
 
 def features(
@@ -72,11 +68,11 @@ class ExampleBatches(abc.ABC):
     """One labelled split as a sequence of this host's batches; each is made when it is asked for.
 
     Training goes on epoch after epoch, each a new permutation. Evaluation has the order of the split
-    and ends; its last batch is filled up with examples of weight 0. See `positions.Positions`.
+    and ends; its last batch is filled up with examples of weight 0. See `sampler.IndexSampler`.
 
     Attributes:
         num_examples: of the split, on all hosts together; windows where texts are cut into some.
-        positions: which examples a batch consists of.
+        sampler: which examples a batch consists of.
     """
 
     def __init__(
@@ -109,16 +105,16 @@ class ExampleBatches(abc.ABC):
             raise UserError(f"{split.source} has no labels; a model cannot be trained on {split.name!r}")
         if not self.num_examples:
             raise UserError(f"{split.source} has no examples for {split.name!r}")
-        self.positions = Positions(self.num_examples, batch_size, seed, train, rows)
-        self._spec = spec(self.positions.num_rows)
+        self.sampler = IndexSampler(self.num_examples, batch_size, seed, train, rows)
+        self._spec = spec(self.sampler.num_rows)
 
     def __len__(self) -> int:
         """Batches of one epoch; the last one is not full, if B does not divide it."""
-        return len(self.positions)
+        return len(self.sampler)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """This host's rows of batch number `step`."""
-        _, _, numbers = self.positions.at(step)
+        _, _, numbers = self.sampler.at(step)
         batch = {name: np.zeros(field.shape, field.dtype) for name, field in self._spec.items()}
         batch["input_ids"][:] = PAD_ID
         if len(numbers):
@@ -129,64 +125,3 @@ class ExampleBatches(abc.ABC):
     @abc.abstractmethod
     def _fill(self, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
         """Writes the examples of these numbers over rows that are all padding and zeros."""
-
-
-class LabelledBatches(ExampleBatches):
-    """Texts or pairs of texts with one label; fields as in `core.batch.labelled_spec`."""
-
-    def __init__(
-        self,
-        split: LabelledSplit,
-        tokenizer: Tokenizer,
-        data: DataConfig,
-        *,
-        regression: bool,
-        max_seq_length: int,
-        **options: Any,
-    ) -> None:
-        """Takes a split; nothing is tokenised yet.
-
-        Args:
-            split: texts and labels.
-            tokenizer: of the model.
-            data: `truncation` and `swap_texts`.
-            regression: labels are numbers and no class ids.
-            max_seq_length: L.
-            **options: of `ExampleBatches`.
-
-        Raises:
-            UserError: if there is nothing to train on.
-        """
-        super().__init__(split, lambda size: labelled_spec(size, max_seq_length, regression), **options)
-        self._split, self._tokenizer = split, tokenizer
-        self._truncation, self._swap = data.truncation, data.swap_texts
-        self._max_seq_length = max_seq_length
-
-    def _fill(self, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
-        for row, (ids_a, ids_b) in enumerate(encode(self._split, numbers, self._tokenizer, self._swap)):
-            rows["input_ids"][row], rows["type_ids"][row] = features(
-                ids_a, ids_b, self._max_seq_length, self._truncation
-            )
-        if self._split.labels is not None:
-            rows["labels"][:] = self._split.labels[numbers]
-
-
-def encode(split: LabelledSplit, numbers: np.ndarray, tokenizer: Tokenizer, swap_texts: bool) -> list[Pair]:
-    """The pieces of some examples of a split, first and second text."""
-    if not len(numbers):
-        return []
-    ids_a = tokenizer.encode_batch([split.texts[number] for number in numbers])
-    if split.texts_b is None:
-        return [(ids, None) for ids in ids_a]
-    ids_b = tokenizer.encode_batch([split.texts_b[number] for number in numbers])
-    return list(zip(ids_b, ids_a, strict=True)) if swap_texts else list(zip(ids_a, ids_b, strict=True))
-
-
-def spread(count: int) -> np.ndarray:
-    """The numbers of up to 1000 of so many examples, from all over them."""
-    return np.arange(0, count, -(-count // _SAMPLE) or 1)
-
-
-def truncated_share(pairs: Sequence[Pair], max_seq_length: int) -> float:
-    """Share of examples, first and second text as pieces, that are cut at L = `max_seq_length`."""
-    return float(np.mean([full_length(*pair) > max_seq_length for pair in pairs])) if pairs else 0.0
