@@ -26,7 +26,7 @@ def build(config: ModelConfig):
     batch = reference.tiny_batch(config, batch_size=3)
     ids, types = batch["input_ids"], batch["type_ids"]
     encoder = Encoder(config)
-    return encoder, jax.jit(encoder.init, static_argnums=3)(jax.random.key(0), ids, types, True), ids, types
+    return encoder, jax.jit(encoder.init)(jax.random.key(0), ids, types), ids, types
 
 
 def attention_layers(layout, layers, k):
@@ -128,7 +128,7 @@ def test_as_an_nnx_module():
 def test_scanned_layers_equal_layers_one_by_one(mixer):
     config = reference.tiny_config(mixer=mixer, **HYBRID)
     encoder, variables, ids, types = build(config)
-    sequence, _ = encoder.apply(variables, ids, types, True)
+    sequence, _ = jax.jit(encoder.apply)(variables, ids, types)
 
     x = encoder.apply(variables, ids, types, True, method=lambda m, *args: m.embedder(*args))
     for first, count, name in layer_runs(config):
@@ -138,7 +138,7 @@ def test_scanned_layers_equal_layers_one_by_one(mixer):
                 for collection, tree in variables.items()
                 if f"layers_{first}" in tree
             }
-            x, _ = Block(config, name).apply(layer, x, ids != 3, True)
+            x, _ = jax.jit(Block(config, name).apply, static_argnums=3)(layer, x, ids != PAD_ID, True)
     np.testing.assert_allclose(sequence, x, atol=2e-6)
 
 
@@ -232,11 +232,10 @@ def test_gradients_of_embeddings_are_added_in_float32():
 def test_what_stands_in_padding(mixer):
     """Type ids under padding reach the other tokens through Fourier mixing, not through attention."""
     encoder, variables, ids, types = build(reference.tiny_config(mixer=mixer))
-    token = ids != 3
+    apply, token = jax.jit(encoder.apply), ids != PAD_ID
     assert not token.all()
     a, b = (
-        np.asarray(encoder.apply(variables, ids, types, True)[0])[token]
-        for types in (types, np.where(token, types, 2))
+        np.asarray(apply(variables, ids, types)[0])[token] for types in (types, np.where(token, types, 2))
     )
     if mixer == "attention":
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -249,7 +248,8 @@ def test_padding_is_mixed_as_the_original_does():
     for mixer, same in (("fourier", False), ("attention", True)):
         encoder, variables, ids, types = build(reference.tiny_config(mixer=mixer))
         ids = np.where(np.arange(12) < 8, np.maximum(ids, 4), 3)
-        long, short = (encoder.apply(variables, ids[:, :n], types[:, :n], True)[0][:, :8] for n in (12, 8))
+        apply = jax.jit(encoder.apply)
+        long, short = (apply(variables, ids[:, :n], types[:, :n])[0][:, :8] for n in (12, 8))
         assert (np.abs(long - short).max() < 1e-5) == same
 
 
@@ -314,8 +314,8 @@ def test_mean_pooling_leaves_padding_out():
     ids = np.array(batch["input_ids"])
     ids[:, 7:] = PAD_ID
     encoder = Encoder(config)
-    variables = encoder.init(jax.random.key(0), ids, batch["type_ids"], True)
-    sequence, pooled = encoder.apply(variables, ids, batch["type_ids"], True)
+    variables = jax.jit(encoder.init)(jax.random.key(0), ids, batch["type_ids"])
+    sequence, pooled = jax.jit(encoder.apply)(variables, ids, batch["type_ids"])
     mask = ids != PAD_ID
     assert 0 < mask.sum(1).max() <= 7
     kernel, bias = (
