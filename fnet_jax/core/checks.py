@@ -56,7 +56,11 @@ def check_mesh(config: Config, sizes: Mapping[str, int], training: bool = True) 
 
 
 def check(c: Config) -> None:
-    """Refuses values that cannot work, alone or together."""
+    """Refuses values that cannot work, alone or together.
+
+    Raises:
+        UserError: naming the key, its value and what would be valid.
+    """
     m, o, t = c.model, c.optim, c.train
     for key in declared(Config):
         for rule in key.rules:
@@ -109,7 +113,6 @@ def check(c: Config) -> None:
 
 
 def _check_masked_lm(c: Config) -> None:
-    """The numbers of masked LM."""
     m, d = c.model, c.data
     needed = int(m.max_seq_length * d.masking_rate)
     _require(
@@ -134,8 +137,12 @@ def _require(holds: bool, message: str) -> None:
         raise UserError(message)
 
 
-def check_alive(c: Config, key: str) -> None:
-    """Refuses a key set by hand that this config never reads."""
+def check_has_effect(c: Config, key: str) -> None:
+    """Refuses a key set by hand that has no effect beside the other values.
+
+    Raises:
+        UserError: naming the key and why.
+    """
     m, d, o, t = c.model, c.data, c.optim, c.train
     without_effect = [
         (m.mixer not in ("fourier", "hartley"), "model.fourier_impl", f"model.mixer={m.mixer!r}"),
@@ -151,11 +158,7 @@ def check_alive(c: Config, key: str) -> None:
             "no layer is an attention layer",
         ),
         (d.tokenizer != "", "data.tokenizer_pieces data.tokenizer_algorithm", "data.tokenizer is given"),
-        (
-            c.is_pretraining and d.corpus == "pydocs",
-            "data.text_field",
-            "data.corpus='pydocs' has no fields",
-        ),
+        (c.is_pretraining and d.corpus == "pydocs", "data.text_field", "data.corpus='pydocs' has no fields"),
         (o.warmup_proportion > 0, "optim.num_warmup_steps", "optim.warmup_proportion is set"),
         (o.weight_decay == 0, "optim.decay_mask", "optim.weight_decay=0"),
         (t.num_train_epochs > 0, "train.num_train_steps", "train.num_train_epochs is set"),
