@@ -38,15 +38,6 @@ def dataset_dir(data: DataConfig, workdir: str) -> str:
     return os.path.abspath(os.path.expanduser(directory))
 
 
-def ensure(data: DataConfig, max_seq_length: int, workdir: str) -> DatasetInfo:
-    """The data set of a run, prepared first if it is absent.
-
-    Raises:
-        UserError: if it is there but does not fit, or cannot be prepared.
-    """
-    return prepare(data, max_seq_length, dataset_dir(data, workdir))
-
-
 def prepare(
     data: DataConfig,
     max_seq_length: int,
@@ -92,11 +83,11 @@ def prepare_share(
     Args:
         data: corpus, tokenizer and held-out share.
         max_seq_length: L.
-        directory: of the data set, common to all jobs; made if absent.
+        directory: of the data set, common to all jobs.
         share: number of the job, from 0; it makes the parts share, share + num_shares, ...
         num_shares: number of jobs; the result does not depend on it.
-        num_processes: None: one per core.
-        progress: whether to show a bar with an estimate on stderr.
+        num_processes: of this job; None: one per core.
+        progress: whether to show a bar.
 
     Returns:
         The shares that are still missing.
