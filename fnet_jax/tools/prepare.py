@@ -24,7 +24,7 @@ from fnet_jax.runtime import cli
 
 
 def summary(info: DatasetInfo, directory: str) -> str:
-    """What a data set holds, for a person."""
+    """What a data set holds, in words and numbers."""
     lines = [f"{directory}: {info.corpus}, {info.vocab_size:,} pieces ({info.tokenizer_spec})"]
     for name, split in info.splits.items():
         mean = split.tokens / split.segments

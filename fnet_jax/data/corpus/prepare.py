@@ -20,7 +20,7 @@ from fnet_jax.data.corpus.workers import make_parts, num_cores
 from fnet_jax.data.dataset import DatasetInfo, check_info, load_info
 from fnet_jax.data.tokenizer import load_tokenizer
 
-_NAMED = 8  # so many missing shares are named in a message
+_NAMED = 8  # missing shares that a message names
 
 
 def dataset_dir(data: DataConfig, workdir: str) -> str:

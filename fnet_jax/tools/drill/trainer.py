@@ -49,7 +49,7 @@ class Kill:
     damage: str = ""
 
     def __str__(self) -> str:
-        """For a person."""
+        """What happened, in words."""
         return f"{self.signal} in {self.phase} (exit code {self.code}, {self.seconds:.1f} s)"
 
 
