@@ -22,7 +22,7 @@ from fnet_jax.runtime.lock import FileLock
 SETTINGS_FILE = ".plan.json"
 
 _LAYOUT = 2  # of the parts; to be raised when other documents come to lie in a part
-# Bytes of records per byte of source, at least. Of a hundred novels they are 0.5; skipped documents take none.
+# Bytes of records per byte of source, at least. They are 0.5 for novels and 0 for documents that are skipped.
 _LEAST_RATIO = 0.1
 
 
