@@ -13,7 +13,7 @@ from fnet_jax.core.mesh import axis_size
 from fnet_jax.nn.encoder import describe_layers, layer_mixers
 from fnet_jax.tools.aot import hlo_cost
 from fnet_jax.tools.aot.compile import Compiled
-from fnet_jax.tools.aot.hlo import Collective, Program
+from fnet_jax.tools.aot.hlo import Collective, HloProgram
 from fnet_jax.train import perf
 from fnet_jax.train.layout import bytes_per_device, describe_layout, peak_bytes
 from fnet_jax.train.setup import Setup
@@ -22,7 +22,7 @@ _SECONDS_PER_DAY = 86_400
 
 
 @dataclasses.dataclass(frozen=True)
-class Memory:
+class MemoryUse:
     """Bytes on one device, before padding except for what the compiler says.
 
     Attributes:
@@ -43,7 +43,7 @@ class Memory:
 
 
 @dataclasses.dataclass(frozen=True)
-class Bound:
+class TimeBound:
     """A lower bound on the time of a step: each unit at its peak, all at once.
 
     Attributes:
@@ -69,7 +69,7 @@ class Bound:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class StepReport:
     """All figures are per device and step unless said otherwise.
 
     Attributes:
@@ -82,7 +82,7 @@ class Report:
         batch_size: B, over all devices.
         length: L.
         layout: where the parameters lie, see `train.layout.describe_layout`.
-        memory: see `Memory`.
+        memory: see `MemoryUse`.
         flops: of matrix products, convolutions, FFTs and custom kernels that tell theirs.
         model_flops: that the maths needs, with fast transforms, see `perf.train_flops_per_example`.
         bytes: between main memory and chip.
@@ -90,7 +90,7 @@ class Report:
         collectives: every communication.
         activation: bytes of one device's part of [B, L, D] in the dtype of the computation.
         gathered: the all-gathers at least as large as that, of anything but what is gathered on purpose.
-        bound: see `Bound`.
+        bound: see `TimeBound`.
         compile_seconds: to trace, lower and compile here.
     """
 
@@ -103,7 +103,7 @@ class Report:
     batch_size: int
     length: int
     layout: list[str]
-    memory: Memory
+    memory: MemoryUse
     flops: float
     model_flops: float
     bytes: float
@@ -111,7 +111,7 @@ class Report:
     collectives: list[Collective]
     activation: int
     gathered: list[Collective]
-    bound: Bound
+    bound: TimeBound
     compile_seconds: float
 
     @property
@@ -162,7 +162,7 @@ class Report:
         }
 
 
-def analyse(compiled: Compiled, topology: str) -> Report:
+def analyse(compiled: Compiled, topology: str) -> StepReport:
     """Reads the figures off a compiled step.
 
     Raises:
@@ -172,7 +172,7 @@ def analyse(compiled: Compiled, topology: str) -> Report:
     config, devices = setup.config, setup.mesh.size
     kind = setup.mesh.devices.flat[0].device_kind
     chip = chip_of(kind, topology)
-    program = Program(compiled.executable.as_text() or "")
+    program = HloProgram(compiled.executable.as_text() or "")
     collectives = program.collectives()
     training = compiled.step == "train"
     batch_size = config.train.train_batch_size if training else config.train.eval_batch_size
@@ -188,7 +188,7 @@ def analyse(compiled: Compiled, topology: str) -> Report:
     }
     needed = perf.train_flops_per_example(model, layer_mixers(model), setup.objective.predictions)
     flops, moved = hlo_cost.flops(program), hlo_cost.moved_bytes(program)
-    return Report(
+    return StepReport(
         topology=topology,
         device_kind=kind,
         mesh=dict(setup.mesh.shape),
@@ -202,11 +202,11 @@ def analyse(compiled: Compiled, topology: str) -> Report:
         flops=flops,
         model_flops=needed * batch_size / devices / (1 if training else 3),
         bytes=moved,
-        silent_kernels=sum(call.executions for call in hlo_cost.custom_calls(program) if not call.flops),
+        silent_kernels=sum(not told for told in hlo_cost.kernel_flops(program)),
         collectives=collectives,
         activation=activation,
         gathered=[c for c in collectives if is_activation_gather(c, activation, expected)],
-        bound=Bound(
+        bound=TimeBound(
             compute=flops / chip.bf16_flops,
             memory=moved / chip.hbm_bandwidth,
             links=sent_bytes(collectives, devices) / chip.link_bandwidth if chip.link_bandwidth else None,
@@ -279,11 +279,11 @@ def _squeezed(dims: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(n for n in dims if n != 1))
 
 
-def _memory(compiled: Compiled, chip: Chip) -> Memory:
+def _memory(compiled: Compiled, chip: Chip) -> MemoryUse:
     setup: Setup = compiled.setup
     training = compiled.step == "train"
     stats: Any = compiled.executable.memory_analysis()
-    return Memory(
+    return MemoryUse(
         parameters=bytes_per_device(setup.abstract.variables),
         optimizer=bytes_per_device(setup.abstract.opt_state) if training else 0,
         batch=bytes_per_device(setup.batch_structs(training)),

@@ -2,14 +2,14 @@
 
 from fnet_jax.core.mesh import describe_mesh
 from fnet_jax.tools.aot.hlo import Collective
-from fnet_jax.tools.aot.report import Report
+from fnet_jax.tools.aot.report import StepReport
 from fnet_jax.tools.markdown import duration, markdown
 from fnet_jax.train.layout import show_bytes
 
 CAVEAT = "These are figures of the compiler and of data sheets. Nothing ran; no time here was measured."
 
 
-def describe(report: Report) -> str:
+def describe(report: StepReport) -> str:
     """The whole report."""
     return "\n".join(
         [
@@ -28,7 +28,7 @@ def describe(report: Report) -> str:
     )
 
 
-def _what(report: Report) -> list[str]:
+def _what(report: StepReport) -> list[str]:
     model = report.model
     return [
         f"topology     {report.topology}: {report.devices} devices, {report.device_kind}",
@@ -40,7 +40,7 @@ def _what(report: Report) -> list[str]:
     ]
 
 
-def _memory(report: Report) -> list[str]:
+def _memory(report: StepReport) -> list[str]:
     memory = report.memory
     rows = {
         "parameters": memory.parameters,
@@ -55,7 +55,7 @@ def _memory(report: Report) -> list[str]:
     return ["memory per device", *lines[:-2], lines[-2] + share, lines[-1]]
 
 
-def _work(report: Report) -> list[str]:
+def _work(report: StepReport) -> list[str]:
     bound = report.bound
     links = "links not published" if bound.links is None else f"{show_seconds(bound.links)} for the links"
     lines = [
@@ -75,7 +75,7 @@ def _work(report: Report) -> list[str]:
     return lines
 
 
-def _links(report: Report) -> list[str]:
+def _links(report: StepReport) -> list[str]:
     if not report.collectives:
         return ["communication: none"]
     rows = [_row(collective) for collective in report.collectives]
