@@ -23,10 +23,10 @@ _SECONDS_PER_DAY = 86_400
 
 @dataclasses.dataclass(frozen=True)
 class MemoryUse:
-    """Bytes on one device, before padding except for what the compiler says.
+    """Bytes on one device; what is no figure of the compiler is counted before padding.
 
     Attributes:
-        parameters: and the fixed matrices of the random mixer.
+        parameters: with the fixed matrices of the random mixer.
         optimizer: moments and counters.
         batch: of one step.
         temporaries: the compiler's figure for all that lives only during the step.
@@ -151,15 +151,9 @@ class StepReport:
         ]
         values = {key: value for key, value in dataclasses.asdict(self).items() if key != "gathered"}
         bound = {**values["bound"], "seconds": self.bound.seconds, "limit": self.bound.limit}
-        return {
-            **values,
-            "collectives": collectives,
-            "bound": bound,
-            "devices": self.devices,
-            "fits": self.fits,
-            "tokens_per_second": self.tokens_per_second,
-            "days_per_million_steps": self.days_per_million_steps,
-        }
+        derived = ("devices", "fits", "tokens_per_second", "days_per_million_steps")
+        values |= {"collectives": collectives, "bound": bound}
+        return values | {name: getattr(self, name) for name in derived}
 
 
 def analyse(compiled: Compiled, topology: str) -> StepReport:

@@ -1,7 +1,6 @@
 """The report of a compiled step, for a person."""
 
 from fnet_jax.core.mesh import describe_mesh
-from fnet_jax.tools.aot.hlo import Collective
 from fnet_jax.tools.aot.report import StepReport
 from fnet_jax.tools.markdown import duration, markdown
 from fnet_jax.train.layout import show_bytes
@@ -11,21 +10,8 @@ CAVEAT = "These are figures of the compiler and of data sheets. Nothing ran; no 
 
 def describe(report: StepReport) -> str:
     """The whole report."""
-    return "\n".join(
-        [
-            *_what(report),
-            "",
-            *report.layout,
-            "",
-            *_memory(report),
-            "",
-            *_work(report),
-            "",
-            *_links(report),
-            "",
-            CAVEAT,
-        ]
-    )
+    parts = (_what(report), report.layout, _memory(report), _work(report), _links(report), [CAVEAT])
+    return "\n\n".join("\n".join(lines) for lines in parts)
 
 
 def _what(report: StepReport) -> list[str]:
@@ -78,7 +64,17 @@ def _work(report: StepReport) -> list[str]:
 def _links(report: StepReport) -> list[str]:
     if not report.collectives:
         return ["communication: none"]
-    rows = [_row(collective) for collective in report.collectives]
+    rows = [
+        [
+            collective.kind,
+            str(len(collective.shapes)),
+            show_bytes(collective.num_bytes),
+            str(collective.executions),
+            "yes" if collective.in_loop else "no",
+            str(collective.group or "all"),
+        ]
+        for collective in report.collectives
+    ]
     table = markdown(["kind", "arrays", "size", "runs", "in a loop", "devices"], rows).splitlines()
     lines = ["communication", *(f"  {line}" for line in table)]
     for collective in report.gathered:
@@ -87,17 +83,6 @@ def _links(report: StepReport) -> list[str]:
             f"({show_bytes(report.activation)}), in {collective.origin}"
         )
     return lines
-
-
-def _row(collective: Collective) -> list[str]:
-    return [
-        collective.kind,
-        str(len(collective.shapes)),
-        show_bytes(collective.num_bytes),
-        str(collective.executions),
-        "yes" if collective.in_loop else "no",
-        str(collective.group or "all"),
-    ]
 
 
 def show_seconds(seconds: float) -> str:
