@@ -195,8 +195,7 @@ class Checkpointer:
         Raises:
             UserError: if a tensor is missing, surplus or of another shape.
         """
-        self._check_fit(step, VARIABLES, dict(abstract.variables))
-        self._check_fit(step, OPTIMIZER, abstract.opt_state)
+        self.check_fit(step, abstract)
         assert self._manager is not None
         restored = self._manager.restore(
             step,
@@ -212,6 +211,15 @@ class Checkpointer:
             opt_state=restored[OPTIMIZER],
             **restored[VARIABLES],
         )
+
+    def check_fit(self, step: int, abstract: TrainState) -> None:
+        """Compares names and shapes of a state with a checkpoint's, before any array is read.
+
+        Raises:
+            UserError: if a tensor is missing, surplus or of another shape.
+        """
+        self._check_fit(step, VARIABLES, dict(abstract.variables))
+        self._check_fit(step, OPTIMIZER, abstract.opt_state)
 
     def restore_variables(self, step: int, abstract: Variables) -> Variables:
         """Params and constants only, each array with the sharding that `abstract` gives it.
@@ -259,7 +267,7 @@ class Checkpointer:
             return None
 
     def _check_fit(self, step: int, item: str, abstract: Any, part: bool = False) -> None:
-        """Compares names and shapes with what is on disk, before any array is read."""
+        """See `check_fit`; with `part`, the checkpoint may hold more."""
         assert self._manager is not None
         found = self._manager.item_metadata(step).get(item)
         if found is None and os.path.isdir(os.path.join(self.folder(step), item)):

@@ -14,6 +14,7 @@ from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.runtime import hosts
 from fnet_jax.tasks.dataset import LabelledDataset
 from fnet_jax.tasks.table import TASKS
+from fnet_jax.train.batches import eval_batches, host_eval_batches
 from fnet_jax.train.checkpoint import Checkpointer, reason
 from fnet_jax.train.find_checkpoint import find_checkpoint
 from fnet_jax.train.metrics import HostSums, Variables, compute, merge, to_host
@@ -77,7 +78,6 @@ def evaluate_split(
     eval_step: EvalStep,
     variables: Variables,
     split: str,
-    whole: bool = False,
     stopped: Callable[[], int] = lambda: 0,
 ) -> Evaluation:
     """Evaluates on one split; call it under `jax.set_mesh(setup.mesh)`.
@@ -87,14 +87,13 @@ def evaluate_split(
         eval_step: of the run.
         variables: of the state.
         split: one of `setup.dataset`.
-        whole: all of it, whatever `max_num_eval_steps` says.
         stopped: asked before each batch whether to stop.
 
     Raises:
         Interrupted: if `stopped` said so.
         MachineError: if the input failed.
     """
-    batches, count, examples = setup.device_batches(split, whole=whole)
+    batches, count, examples = eval_batches(setup, split)
     shown = with_progress(_until_stopped(batches, stopped), count, f"evaluate {split}")
     values, outputs = evaluate(eval_step, variables, shown)
     values["loss"] = sum(values[name] for name in setup.objective.losses)
@@ -191,7 +190,7 @@ class CheckpointEvaluator:
         setup = self._setup
         baseline = found.baseline
         if not baseline and not isinstance(setup.dataset, LabelledDataset):
-            baseline = setup.dataset.baseline(split, setup.host_batches(split)[0])
+            baseline = setup.dataset.baseline(split, host_eval_batches(setup, split).batches)
         flat: dict[str, Any] = {"split": split, "examples": found.examples, **found.values}
         flat |= {f"baseline_{name}": value for name, value in baseline.items()}
         if isinstance(setup.dataset, LabelledDataset):

@@ -23,14 +23,14 @@ from fnet_jax.nn.encoder import describe_layers
 from fnet_jax.nn.heads import param_count
 from fnet_jax.runtime import cli, hosts, lock, signals
 from fnet_jax.train import compile_cache, example_ids, perf
+from fnet_jax.train.batches import train_batches
 from fnet_jax.train.best import BestTracker
 from fnet_jax.train.checkpoint import Checkpointer, SaveError, reason
-from fnet_jax.train.find_checkpoint import early_stop_step
-from fnet_jax.train.layout import describe_layout, describe_memory
+from fnet_jax.train.memory import describe_layout, memory_of
 from fnet_jax.train.profile_window import ProfileWindow
 from fnet_jax.train.progress import DivergedError, Progress
-from fnet_jax.train.setup import Setup, check_workdir, set_up
-from fnet_jax.train.start import initial_state, leave_config
+from fnet_jax.train.setup import Setup, set_up
+from fnet_jax.train.start import check_workdir, start
 from fnet_jax.train.state import TrainState
 from fnet_jax.train.step import EvalStep, TrainStep
 from fnet_jax.train.stopping import agreed, stop_signals
@@ -78,16 +78,10 @@ def train(config: Config, workdir: str, started: float | None = None) -> int:
 
 
 def _train(setup: Setup, workdir: str, checkpointer: Checkpointer, stopwatch: perf.Stopwatch) -> int:
-    num_train_steps = setup.config.train.num_train_steps
-    state, start_step = initial_state(setup, workdir, checkpointer)
-    stopped_early = hosts.broadcast(early_stop_step(setup.config, checkpointer)) is not None
-    if start_step >= num_train_steps or stopped_early:
-        why = ", where the score had stopped rising" if stopped_early else ""
-        hosts.print_once(f"complete: {workdir} already holds step {start_step} of {num_train_steps}{why}")
+    started = start(setup, workdir, checkpointer)
+    if started is None:
         return 0
-    for warning in setup.dataset.warnings:
-        hosts.print_once(f"note: {warning}")
-    leave_config(setup, workdir)
+    state, start_step = started
     with stop_signals() as stopped_by, signals.on_first(lambda number: None):
         stopped_by = agreed(stopped_by, setup.mesh)
         return _Loop(setup, workdir, checkpointer, state, start_step, stopped_by, stopwatch).run()
@@ -119,7 +113,7 @@ class _Loop:
         """Trains until done or stopped; returns the exit code."""
         try:
             compiled = self._compile()
-            batches, _, _ = self._setup.device_batches("train", self._start_step)
+            batches = train_batches(self._setup, self._start_step)
             if self._config.log.example_ids:
                 batches = example_ids.record(batches, self._workdir, self._start_step)
             with jax.transfer_guard("disallow"):
@@ -199,7 +193,7 @@ class _Loop:
         structs = jax.tree.map(_struct, self._state)
         lowered = lambda: self._setup.train_step().lower(structs, self._setup.batch_structs())  # noqa: E731
         compiled, seconds = self._compiled(lowered)
-        self._progress.say(describe_memory(self._state, compiled))
+        self._progress.say(memory_of(compiled, self._state, self._setup.batch_structs()).describe())
         self._progress.say(
             f"compiled in {seconds:.0f} s ({compile_cache.summary()}); training from step {self._start_step}"
         )

@@ -16,7 +16,7 @@ from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.find_checkpoint import find_checkpoint
 from fnet_jax.train.objective import Pretraining
 from fnet_jax.train.optim import make_optimizer
-from fnet_jax.train.recovery import restore_newest
+from fnet_jax.train.start import restore_newest
 from fnet_jax.train.state import TrainState, abstract_state, create_state
 from tests.train.synthetic import config
 

@@ -23,7 +23,6 @@ from absl import flags
 from fnet_jax.core.config import Config, Mixer
 from fnet_jax.core.errors import UserError
 from fnet_jax.runtime import cli
-from fnet_jax.tools.aot.compile import complete
 from fnet_jax.tools.bench import data as bench_data
 from fnet_jax.tools.bench import mixing as bench_mixing
 from fnet_jax.tools.bench import model as bench_model
@@ -33,6 +32,7 @@ from fnet_jax.tools.bench import torch as bench_torch
 from fnet_jax.tools.bench.plot import draw
 from fnet_jax.tools.bench.report import Report, device_peak_memory, machine
 from fnet_jax.tools.bench.timing import Case, grid, measure
+from fnet_jax.train.concrete import facts_without_data, make_concrete, read_config
 from fnet_jax.train.datasets import open_dataset
 
 DTYPES = ("float32", "bfloat16")
@@ -99,7 +99,7 @@ def step() -> Plan:
     config = _config()
     if config.task != "pretrain":
         raise UserError(f"task={config.task!r} cannot be timed by step; give configs/pretrain.py")
-    config = complete(config)
+    config = make_concrete(config, facts_without_data(config))
     settings, names, warnings = _model_grid(config, [config.train.train_batch_size])
 
     def cases() -> list[Case]:
@@ -110,7 +110,8 @@ def step() -> Plan:
 
 def infer() -> Plan:
     """The forward pass."""
-    config = complete(_config())
+    config = _config()
+    config = make_concrete(config, facts_without_data(config))
     settings, names, warnings = _model_grid(config, [1, 8, 32])
     if jax.default_backend() == "cpu":  # ONNX Runtime for other devices is another package for each
         lacking = _left_out(bench_onnx.MODELS, *bench_onnx.PACKAGES, how="docs/export.md says how to add")
@@ -183,7 +184,7 @@ def _model_grid(
 def _config() -> Config:
     if FLAGS.config is None:
         raise UserError("--config is not given; such as --config=configs/pretrain.py:size=base")
-    return cli.config()
+    return read_config()
 
 
 def _batches(default: list[int]) -> dict[str, list[int]]:

@@ -17,13 +17,15 @@ from fnet_jax.core.mesh import batch_sharding
 from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import SequenceModel
-from fnet_jax.tools.aot.compile import make_abstract_setup
 from fnet_jax.tools.bench import onnx as bench_onnx
 from fnet_jax.tools.bench import program as bench_jax
 from fnet_jax.tools.bench import torch as bench_torch
 from fnet_jax.tools.bench.mixing import IMPLS, batch_of
 from fnet_jax.tools.bench.timing import Case, Program, Setting
+from fnet_jax.train.concrete import facts_without_data
+from fnet_jax.train.memory import peak_bytes
 from fnet_jax.train.perf import train_flops_per_example
+from fnet_jax.train.setup import set_up
 from fnet_jax.train.state import create_state
 
 CLASSES = 2
@@ -118,8 +120,7 @@ def _step_case(base: Config, setting: Setting, name: str) -> Case:
 
 
 def _make_step(name: str, config: Config) -> Program:
-    config_lib.check(config)
-    setup = make_abstract_setup(config, jax.devices(), "train")
+    setup = set_up(config, devices=jax.devices(), facts=facts_without_data(config))
     batch = random_batch(setup.batch_structs(), config.model)
     if name in bench_torch.MODELS:
         return bench_torch.train_step(name, config.model, config.optim, batch, jax.devices()[0].platform)
@@ -133,7 +134,7 @@ def _make_step(name: str, config: Config) -> Program:
         state, sums = step(state, on_device)
         return state, sums
 
-    memory = bench_jax.memory_of(step)
+    memory = peak_bytes(step, jax.default_backend())
     return Program(lambda calls: bench_jax.repeat(once, calls), memory=memory, compile_seconds=seconds)
 
 
