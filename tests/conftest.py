@@ -19,7 +19,8 @@ import jax
 import pytest
 
 from fnet_jax.configs import pretrain
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
+from fnet_jax.core.config import Config
 from fnet_jax.data.corpus import prepare
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -63,11 +64,11 @@ def real_data() -> pathlib.Path:
     return pathlib.Path(folder)
 
 
-def smoke_config(overrides: dict[str, object]) -> config_lib.Config:
+def smoke_config(overrides: dict[str, object]) -> Config:
     """The smoke config with some keys changed."""
     config = pretrain.get_config("smoke")
     config.update_from_flattened_dict(overrides)
-    return config_lib.parse(config)
+    return config_dict.parse(config)
 
 
 def command(script: str, overrides: dict[str, object], *flags: str) -> list[str]:

@@ -3,8 +3,8 @@
 import signal
 import sys
 
-import train
 from fnet_jax.runtime import cli
+from fnet_jax.tools import train
 from fnet_jax.train import batches, loop
 
 
@@ -18,4 +18,5 @@ def hanging(*args):
 
 if __name__ == "__main__":
     loop.train_batches = hanging
+    train.define_flags()
     sys.exit(cli.run(train.main))

@@ -21,8 +21,8 @@ from fnet_jax.bridge import portable
 from fnet_jax.bridge.inputs import input_spec
 from fnet_jax.bridge.loaded import Loaded, flat, nested
 from fnet_jax.bridge.tensor_files import SAFETENSORS
+from fnet_jax.core.config import Head
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Head
 from fnet_jax.core.special_tokens import PAD_ID, SPECIAL_TOKENS
 from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.nn.encoder import layer_mixers

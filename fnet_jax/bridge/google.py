@@ -17,8 +17,8 @@ import flax.serialization
 from fnet_jax.bridge import google_model, msgpack_file
 from fnet_jax.bridge.google_model import Tensors
 from fnet_jax.bridge.loaded import Loaded, flat, nested, run_config
-from fnet_jax.bridge.msgpack_file import Stored, Tree
-from fnet_jax.bridge.name_tables import gather, scatter
+from fnet_jax.bridge.msgpack_file import Tree
+from fnet_jax.bridge.name_tables import FileTensor, gather, scatter
 from fnet_jax.core.config import Mixer
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import atomic_file
@@ -136,7 +136,7 @@ def _optimizer(path: str, tree: Tree) -> tuple[int, Tensors, Tensors]:
     else:
         step, adam = tree.get("step"), _adam(tree.get("opt_state"))
         mean, square = (_tensors(adam.get(name)) for name in ("mu", "nu"))
-    if isinstance(step, Stored) and step.shape == ():
+    if isinstance(step, FileTensor) and step.shape == ():
         step = int(step.read())
     if not isinstance(step, int) or not mean or not square:
         raise UserError(f"{path} holds no state of Adam; convert it without")
@@ -150,6 +150,6 @@ def _adam(tree: Any) -> Tree:
     return next((found for part in tree.values() if (found := _adam(part))), {})
 
 
-def _tensors(tree: Any) -> dict[str, Stored]:
+def _tensors(tree: Any) -> dict[str, FileTensor]:
     leaves = msgpack_file.flat(tree) if isinstance(tree, dict) else ()
-    return {name: leaf for name, leaf in leaves if isinstance(leaf, Stored)}
+    return {name: leaf for name, leaf in leaves if isinstance(leaf, FileTensor)}

@@ -11,12 +11,10 @@ import jax
 import numpy as np
 
 from fnet_jax.bridge.inputs import abstract_variables
-from fnet_jax.bridge.msgpack_file import Stored
-from fnet_jax.bridge.name_tables import Row
-from fnet_jax.core.config import Layout, Mixer, ModelConfig
+from fnet_jax.bridge.name_tables import FileTensor, Row
+from fnet_jax.core.config import Head, Layout, Mixer, ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
-from fnet_jax.core.schema import Head
 from fnet_jax.nn.encoder import layer_mixers, layer_runs
 
 # Architecture of the original -> mixer. The published files are called f_net_checkpoint, bert_checkpoint, ...
@@ -49,7 +47,7 @@ _SIZES = {
     "d_ff": ("encoder/feed_forward_0/intermediate/kernel", 2, 1),
 }
 
-Tensors = Mapping[str, Stored]  # by their name
+Tensors = Mapping[str, FileTensor]  # by their name
 
 
 def rows(head: Head, model: ModelConfig, names: Collection[str]) -> list[Row]:
@@ -85,12 +83,10 @@ def describe(path: str, tensors: Tensors, mixer: Mixer | None) -> tuple[Head, Mo
     Raises:
         UserError: if the tensors do not tell it.
     """
-    from fnet_jax.configs import base
-
-    values = base.get_config().model.to_dict() | _sizes(path, tensors)
+    values: dict[str, Any] = dict(_sizes(path, tensors))
     attention = _layers(tensors, "self_attention") | _layers(tensors, "attention")
     heads = {t.shape[1] for name, t in tensors.items() if re.search("/query/kernel$", name) and t.shape[1:]}
-    values["num_heads"] = min(heads, default=values["num_heads"])
+    values["num_heads"] = min(heads, default=ModelConfig().num_heads)
     if len(attention) == values["num_layers"]:
         values["mixer"] = "attention"
     else:

@@ -9,17 +9,15 @@ import numpy as np
 
 from fnet_jax.bridge import huggingface_tokenizer, names
 from fnet_jax.bridge.loaded import Loaded, flat, nested, run_config
-from fnet_jax.bridge.name_tables import gather, scatter
+from fnet_jax.bridge.name_tables import FileTensor, gather, scatter
 from fnet_jax.bridge.tensor_files import (
     SAFETENSORS,
-    FileTensor,
     open_tensors,
     require_floats,
     save_tensors,
 )
-from fnet_jax.core.config import Config, ModelConfig
+from fnet_jax.core.config import Config, Head, ModelConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Head
 from fnet_jax.core.special_tokens import BOS_ID, EOS_ID, PAD_ID
 from fnet_jax.core.workdir import CONFIG_FILE, read_json
 from fnet_jax.nn.encoder import layer_mixers
@@ -158,8 +156,6 @@ def _config(path: str, values: Mapping[str, Any], head: Head, num_tensors: int) 
     Raises:
         UserError: naming every value that we cannot compute with.
     """
-    from fnet_jax.configs import base
-
     sizes = {ours: values.get(theirs, default) for theirs, (ours, default) in _SIZES.items()}
     limits = dict.fromkeys(sizes, _MAX_SIZE) | {"num_layers": num_tensors}
     labels, regression, faults = _labels(values) if head in _LABELLED else ((), False, [])
@@ -178,7 +174,7 @@ def _config(path: str, values: Mapping[str, Any], head: Head, num_tensors: int) 
         faults.append(f"hidden_dropout_prob={dropout!r} is not at least 0 and below 1")
     if faults:
         raise UserError(f"{path}: {'; '.join(faults)}")
-    model = base.get_config().model.to_dict() | sizes
+    model: dict[str, Any] = dict(sizes)
     model |= {"d_emb": sizes["d_model"], "dropout_rate": float(dropout)}
     if head in _LABELLED:
         model["num_outputs"] = len(labels) or 1

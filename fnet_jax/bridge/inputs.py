@@ -6,8 +6,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fnet_jax.core.config import ModelConfig
-from fnet_jax.core.schema import Head
+from fnet_jax.core.config import Head, ModelConfig
 from fnet_jax.nn.heads import make_model
 
 Size = Any  # an int, or a symbolic dimension of `jax.export`

@@ -7,9 +7,8 @@ from typing import Any
 import flax.traverse_util
 import numpy as np
 
-from fnet_jax.core import config as config_lib
-from fnet_jax.core.config import Config, ModelConfig, Task
-from fnet_jax.core.schema import Head
+from fnet_jax.core.checks import check
+from fnet_jax.core.config import Config, DataConfig, Head, ModelConfig, Task
 
 # The task that trains a head on files of your own.
 _TASKS: dict[Head, Task] = {
@@ -45,7 +44,7 @@ class Loaded:
 def run_config(
     head: Head, model: ModelConfig, labels: Sequence[str] = (), regression: bool = False
 ) -> Config:
-    """A config for training `model` further; all but the model as in `configs/base.py`.
+    """A config for training `model` further; all but the model by default.
 
     Args:
         head: of the model, which tells the task.
@@ -56,15 +55,13 @@ def run_config(
     Raises:
         UserError: if the model cannot work.
     """
-    from fnet_jax.configs import base
-
-    c = base.get_config()
-    c.task = "regress" if regression else _TASKS[head]
-    c.model.update(dataclasses.asdict(model))
-    c.data.labels = tuple(labels)
-    # 80 of 512, as the original.
-    c.data.max_predictions_per_seq = max(1, model.max_seq_length * 5 // 32)
-    return config_lib.parse(c)
+    data = DataConfig(
+        labels=tuple(labels),
+        max_predictions_per_seq=max(1, model.max_seq_length * 5 // 32),  # 80 of 512, as the original
+    )
+    config = Config(task="regress" if regression else _TASKS[head], model=model, data=data)
+    check(config)
+    return config
 
 
 def flat(variables: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -1,28 +1,29 @@
 """Reads the msgpack files of `flax.training.checkpoints` without reading their arrays.
 
-`index` walks over a file once and notes where each array lies; `Stored.read` then takes one at a time. So
-neither the optimizer's moments nor sizes that a file merely claims cost any memory. The msgpack library could
-not do it: it hands out copies, and does not say where they were.
+`index` walks over a file once and notes where each array lies, so that an array is read when it is wanted.
+Neither the optimizer's moments nor sizes that a file merely claims cost any memory.
 
-The format (https://github.com/msgpack/msgpack/blob/master/spec.md): a byte that tells the type, a size, the
-content. Flax adds extension 1, an array, as the list [shape, name of the dtype, bytes]; 2, a complex number;
-and 3, a NumPy scalar, as an array. It cuts an array above 1 GiB up into a map of its pieces,
+The msgpack library reads all but the arrays, which it would copy. Those are extensions of msgpack: 1 is an
+array, as the list [shape, name of the dtype, bytes]; 2 a complex number; 3 a NumPy scalar, like an array.
+Flax divides an array above 1 GiB into a map of chunks,
 {"__msgpack_chunked_array__": True, "shape": {"0": ...}, "chunks": {"0": array, ...}}.
 """
 
-import dataclasses
+import functools
 import math
 import os
-import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, BinaryIO
 
 import jax.numpy as jnp
+import msgpack
 import numpy as np
+from msgpack import Unpacker
 
+from fnet_jax.bridge.name_tables import FileTensor
 from fnet_jax.core.errors import UserError
 
-Tree = dict[str, Any]  # of `Tree`, `Stored` and scalars
+Tree = dict[str, Any]  # of `Tree`, `FileTensor` and scalars
 
 _CHUNKED = "__msgpack_chunked_array__"
 _ARRAY, _COMPLEX, _SCALAR = 1, 2, 3
@@ -33,54 +34,20 @@ _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _INTS = tuple(f"{kind}int{bits}" for kind in ("", "u") for bits in (8, 16, 32, 64))
 _DTYPES = {name: jnp.dtype(name) for name in (*_FLOATS, *_INTS, "bool")}
 
-# Type byte -> (kind, format of the size or number that follows).
-_KINDS = {
-    **dict(zip(range(0xC4, 0xC7), [("bin", ">B"), ("bin", ">H"), ("bin", ">I")], strict=True)),
-    **dict(zip(range(0xC7, 0xCA), [("ext", ">B"), ("ext", ">H"), ("ext", ">I")], strict=True)),
-    **{0xCA + i: ("number", ">" + code) for i, code in enumerate("fdBHIQbhiq")},
-    **dict(zip(range(0xD9, 0xDC), [("str", ">B"), ("str", ">H"), ("str", ">I")], strict=True)),
-    **dict(zip(range(0xDC, 0xDE), [("list", ">H"), ("list", ">I")], strict=True)),
-    **dict(zip(range(0xDE, 0xE0), [("map", ">H"), ("map", ">I")], strict=True)),
-}
-_CONSTANTS = {0xC0: None, 0xC2: False, 0xC3: True}
-
-
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """An array in a file.
-
-    Attributes:
-        path: of the file.
-        shape: of the array.
-        dtype: of its elements.
-        offsets: where its pieces begin, one after the other in the order of memory.
-        sizes: bytes of each piece.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    offsets: tuple[int, ...]
-    sizes: tuple[int, ...]
-
-    def read(self) -> np.ndarray:
-        """The array; takes as much memory as it has bytes."""
-        flat = np.empty(math.prod(self.shape), self.dtype)
-        view, done = flat.view(np.uint8).data, 0
-        with open(self.path, "rb") as file:
-            for offset, size in zip(self.offsets, self.sizes, strict=True):
-                file.seek(offset)
-                if file.readinto(view[done : done + size]) != size:
-                    raise UserError(f"{self.path} became shorter while it was read; start again")
-                done += size
-        return flat.reshape(self.shape)
+# Type bytes of the format, https://github.com/msgpack/msgpack/blob/master/spec.md; where a size follows, the
+# number of its bytes.
+_MAPS, _LISTS = {*range(0x80, 0x90), 0xDE, 0xDF}, {*range(0x90, 0xA0), 0xDC, 0xDD}
+_BYTES = {0xC4: 1, 0xC5: 2, 0xC6: 4}
+_EXTENSIONS = {0xC7: 1, 0xC8: 2, 0xC9: 4, **dict.fromkeys(range(0xD4, 0xD9), 0)}
+# More than any number or name takes. Whatever may be larger is read by its header alone.
+_WINDOW = _MAX_NAME + 5
 
 
 def index(path: str) -> Tree:
-    """What a file holds: maps as dicts, arrays as `Stored`, numbers and texts as they are.
+    """What a file holds: maps as dicts, arrays as `FileTensor`, numbers and texts as they are.
 
     Raises:
-        UserError: if the file is none that Flax wrote, is damaged or cut off; saying where.
+        UserError: if Flax did not write the file, or it is damaged or cut off; saying where.
     """
     with open(path, "rb") as file:
         walk = _Walk(path, file)
@@ -121,135 +88,130 @@ class _Walk:
 
     def item(self, depth: int) -> Any:
         """The item at the position, which moves behind it."""
-        kind, value = self._head()
         self.items += 1
         if self.items > _MAX_ITEMS:
             raise _Fault(f"has more than {_MAX_ITEMS:,} entries")
         if depth > _MAX_DEPTH:
             raise _Fault(f"is nested more than {_MAX_DEPTH} deep")
-        if kind in ("map", "list"):
-            return self._container(kind, value, depth)
-        if kind == "str":
-            return self._text(value)
-        if kind == "ext":
-            return self._extension(value)
-        if kind == "bin":
+        kind = self._window(1)[0]
+        if kind in _EXTENSIONS:
+            return self._extension()
+        if kind in _MAPS or kind in _LISTS:
+            return self._container(kind in _MAPS, depth)
+        value = self._unpack(Unpacker.unpack)
+        if isinstance(value, bytes):
             raise _Fault("has raw bytes outside any array")
         return value
 
-    def _head(self) -> tuple[str, Any]:
-        """The kind of the next item, and its size or, if it has none, its value."""
-        (tag,) = self._take(1)
-        if tag <= 0x7F or tag >= 0xE0:
-            return "number", tag if tag <= 0x7F else tag - 0x100
-        if tag <= 0xBF:
-            kinds = {0x80: ("map", tag & 15), 0x90: ("list", tag & 15)}
-            return kinds.get(tag & 0xF0, ("str", tag & 31))
-        if tag in _CONSTANTS:
-            return "constant", _CONSTANTS[tag]
-        if 0xD4 <= tag <= 0xD8:
-            return "ext", 1 << (tag - 0xD4)
-        if tag not in _KINDS:
-            raise _Fault(f"has the byte {tag:#x}, which msgpack does not know")
-        kind, code = _KINDS[tag]
-        return kind, struct.unpack(code, self._take(struct.calcsize(code)))[0]
+    def _window(self, required: int) -> bytes:
+        """The next bytes, up to `_WINDOW`, without moving behind them.
 
-    def _take(self, count: int) -> bytes:
-        self._require(count)
-        self.position += count
-        return self.file.read(count)
+        Raises:
+            _Fault: if the file has fewer than `required`.
+        """
+        if required > self.size - self.position:
+            raise _Fault(f"should go on for {required:,} bytes, but is cut off")
+        self.file.seek(self.position)
+        return self.file.read(_WINDOW)
 
-    def _require(self, count: int) -> None:
-        if count > self.size - self.position:
-            raise _Fault(f"should go on for {count:,} bytes, but is cut off")
-
-    def _text(self, size: int) -> str:
-        if size > _MAX_NAME:
-            raise _Fault(f"has a name of {size:,} bytes")
+    def _unpack(self, read: Callable[[Unpacker], Any]) -> Any:
+        """What `read` takes from an Unpacker at the position, which moves; None if the types do not fit."""
+        window = self._window(1)
+        unpacker = Unpacker(max_buffer_size=_WINDOW, max_array_len=_MAX_NDIM, max_map_len=0, max_ext_len=0)
+        unpacker.feed(window)
         try:
-            return self._take(size).decode()
+            value = read(unpacker)
+        except msgpack.FormatError:
+            raise _Fault(f"has the byte {window[unpacker.tell()]:#x}, which msgpack does not know") from None
         except UnicodeDecodeError:
             raise _Fault("has a name that is no UTF-8") from None
+        except msgpack.OutOfData:
+            is_long = len(window) == _WINDOW
+            raise _Fault(f"has a name of over {_MAX_NAME:,} bytes" if is_long else "is cut off") from None
+        except ValueError:
+            return None
+        self.position += unpacker.tell()
+        return value
 
-    def _name(self) -> str:
-        kind, size = self._head()
-        name = self._text(size) if kind == "str" else ""
-        if not name or "/" in name:
-            raise _Fault(f"has an entry without a usable name, {name!r}")
-        return name
-
-    def _container(self, kind: str, count: int, depth: int) -> Any:
-        self._require(count)  # an entry takes a byte or more
+    def _container(self, is_map: bool, depth: int) -> Any:
+        count = self._unpack(Unpacker.read_map_header if is_map else Unpacker.read_array_header)
+        self._window(count)  # an entry takes a byte or more
         tree: Tree = {}
         for number in range(count):
-            name = self._name() if kind == "map" else str(number)
+            name = self._unpack(Unpacker.unpack) if is_map else str(number)
+            if not isinstance(name, str) or not name or "/" in name:
+                raise _Fault(f"has an entry without a usable name, {name!r}")
             if name in tree:
                 raise _Fault(f"has {name!r} twice")
             tree[name] = self.item(depth + 1)
         return self._joined(tree) if _CHUNKED in tree else tree
 
-    def _extension(self, size: int) -> Any:
-        (code,) = struct.unpack(">b", self._take(1))
-        self._require(size)
+    def _sized(self, widths: Mapping[int, int]) -> int:
+        """The size behind a type byte; -1 if `widths` has no such type."""
+        window = self._window(1)
+        width = widths.get(window[0], -1)
+        if width < 0:
+            return -1
+        self._window(1 + width)
+        self.position += 1 + width
+        return int.from_bytes(window[1 : 1 + width]) if width else 1 << (window[0] - 0xD4)
+
+    def _extension(self) -> FileTensor | None:
+        size = self._sized(_EXTENSIONS)
+        code = self._window(1)[0]
+        self.position += 1
+        self._window(size)
         end = self.position + size
-        if code in (_ARRAY, _SCALAR):
-            stored = self._array()
-        elif code == _COMPLEX:
-            stored, self.position = None, end
-            self.file.seek(end)
-        else:
+        if code not in (_ARRAY, _COMPLEX, _SCALAR):
             raise _Fault(f"has an extension of type {code}; Flax writes {_ARRAY}, {_COMPLEX} and {_SCALAR}")
-        if self.position != end:
+        array = None if code == _COMPLEX else self._array()
+        if array is not None and self.position != end:
             raise _Fault("has an array that does not fill its place")
-        return stored
+        self.position = end
+        return array
 
-    def _array(self) -> Stored:
-        if self._head() != ("list", 3):
+    def _array(self) -> FileTensor:
+        if self._unpack(Unpacker.read_array_header) != 3:
             raise _Fault("has an array without shape, dtype and bytes")
-        kind, ndim = self._head()
-        if kind != "list" or ndim > _MAX_NDIM:
+        shape, name = self._unpack(lambda unpacker: (unpacker.unpack(), unpacker.unpack())) or (None, None)
+        if not isinstance(shape, list):
             raise _Fault(f"has an array whose shape is no list of up to {_MAX_NDIM} sizes")
-        shape = tuple(self._number() for _ in range(ndim))
-        dtype = self._dtype()
-        kind, size = self._head()
-        needed = math.prod(shape) * dtype.itemsize
-        if kind != "bin" or size != needed:
-            raise _Fault(f"has an array of shape {list(shape)}, dtype {dtype}, without its {needed:,} bytes")
-        self._require(size)
-        stored = Stored(self.path, shape, dtype, (self.position,), (size,))
-        self.position += size
-        self.file.seek(self.position)
-        return stored
-
-    def _number(self) -> int:
-        kind, value = self._head()
-        if kind != "number" or not isinstance(value, int) or value < 0:
+        if not all(type(size) is int and size >= 0 for size in shape):
             raise _Fault("has an array with a size that is no number")
-        return value
-
-    def _dtype(self) -> np.dtype:
-        kind, size = self._head()
-        name = self._text(size) if kind in ("str", "bin") else ""
-        if name not in _DTYPES:
+        if isinstance(name, bytes):
+            name = name.decode(errors="replace")
+        if not isinstance(name, str) or name not in _DTYPES:
             raise _Fault(f"has an array of dtype {name!r}; valid: {', '.join(_DTYPES)}")
-        return _DTYPES[name]
+        dtype, needed = _DTYPES[name], math.prod(shape) * _DTYPES[name].itemsize
+        if self._sized(_BYTES) != needed:
+            raise _Fault(f"has an array of shape {shape}, dtype {name}, without its {needed:,} bytes")
+        self._window(needed)
+        read = functools.partial(_read, self.path, self.position, tuple(shape), dtype)
+        self.position += needed
+        return FileTensor(tuple(shape), name, read)
 
-    def _joined(self, tree: Tree) -> Stored:
-        """The array that is stored in pieces."""
-        sizes, pieces = (
+    def _joined(self, tree: Tree) -> FileTensor:
+        """The array that is stored in chunks."""
+        sizes, chunks = (
             [part[str(i)] for i in range(len(part)) if str(i) in part] if isinstance(part, dict) else []
             for part in (tree.get("shape"), tree.get("chunks"))
         )
-        sound = all(isinstance(size, int) and size >= 0 for size in sizes) and bool(pieces)
-        sound = sound and all(isinstance(piece, Stored) and len(piece.shape) == 1 for piece in pieces)
-        if not sound or sum(piece.shape[0] for piece in pieces) != math.prod(sizes):
+        is_sound = all(isinstance(size, int) and size >= 0 for size in sizes)
+        is_sound &= all(isinstance(chunk, FileTensor) and len(chunk.shape) == 1 for chunk in chunks)
+        if not is_sound or sum(chunk.shape[0] for chunk in chunks) != math.prod(sizes):
             raise _Fault("has an array in pieces that do not make up its shape")
-        if len({piece.dtype for piece in pieces}) > 1:
+        if len({chunk.dtype for chunk in chunks}) != 1:
             raise _Fault("has an array in pieces of different dtypes")
-        return Stored(
-            self.path,
-            tuple(sizes),
-            pieces[0].dtype,
-            tuple(offset for piece in pieces for offset in piece.offsets),
-            tuple(size for piece in pieces for size in piece.sizes),
-        )
+
+        def read() -> np.ndarray:
+            return np.concatenate([chunk.read() for chunk in chunks]).reshape(sizes)
+
+        return FileTensor(tuple(sizes), chunks[0].dtype, read)
+
+
+def _read(path: str, start: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    count = math.prod(shape)
+    array = np.fromfile(path, dtype, count, offset=start)
+    if len(array) < count:
+        raise UserError(f"{path} became shorter while it was read; start again")
+    return array.reshape(shape)

@@ -1,8 +1,8 @@
 """Tables of names: which tensors of another project a parameter of ours is made of, and both ways through."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -10,17 +10,19 @@ from tqdm import tqdm
 from fnet_jax.core.errors import UserError
 
 
-class Stored(Protocol):
-    """A tensor in a file, not read yet."""
+@dataclasses.dataclass(frozen=True)
+class FileTensor:
+    """A tensor in a file, not read yet.
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """As the file declares it."""
-        ...
+    Attributes:
+        shape: as the file declares it; what is declared has been seen to lie in the file.
+        dtype: as the file names it.
+        read: reads it.
+    """
 
-    def read(self) -> np.ndarray:
-        """The tensor."""
-        ...
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +44,7 @@ class Row:
     transposed: bool = False
 
 
-def gather(source: str, rows: Sequence[Row], tensors: Mapping[str, Stored]) -> dict[str, np.ndarray]:
+def gather(source: str, rows: Sequence[Row], tensors: Mapping[str, FileTensor]) -> dict[str, np.ndarray]:
     """Reads the tensors into our layout, in float32. Besides the result, one tensor is in memory.
 
     Args:
@@ -86,7 +88,7 @@ def _with_progress(rows: Sequence[Row], text: str) -> Iterable[Row]:
     return tqdm(rows, desc=text, unit="parameter", leave=False, disable=None, delay=1)
 
 
-def _stacked(row: Row, tensors: Mapping[str, Stored]) -> np.ndarray:
+def _stacked(row: Row, tensors: Mapping[str, FileTensor]) -> np.ndarray:
     parts = np.empty((len(row.names), *_our_shape(row)), np.float32)
     for part, name in zip(parts, row.names, strict=True):
         tensor = tensors[name].read()

@@ -6,9 +6,8 @@ import jax
 
 from fnet_jax.bridge.inputs import abstract_variables
 from fnet_jax.bridge.name_tables import Row
-from fnet_jax.core.config import ModelConfig
+from fnet_jax.core.config import Head, ModelConfig
 from fnet_jax.core.mesh import path_str
-from fnet_jax.core.schema import Head
 
 ARCHITECTURES: dict[Head, str] = {
     "encoder": "FNetModel",

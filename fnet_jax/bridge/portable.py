@@ -10,10 +10,9 @@ from fnet_jax.bridge.inputs import abstract_variables
 from fnet_jax.bridge.loaded import Loaded, bare_head, flat, nested
 from fnet_jax.bridge.name_tables import Row, gather, scatter
 from fnet_jax.bridge.tensor_files import SAFETENSORS, open_tensors, require_floats, save_tensors
-from fnet_jax.core.config import ModelConfig
+from fnet_jax.core.config import Head, ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
-from fnet_jax.core.schema import Head
 from fnet_jax.core.workdir import CONFIG_FILE, TOKENIZER_FILE, save_config, saved_config
 from fnet_jax.train.objective import head_of
 

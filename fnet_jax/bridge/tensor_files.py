@@ -1,7 +1,6 @@
 """Files of tensors: safetensors in one file or several, and PyTorch's pickles by the user's explicit word."""
 
 import contextlib
-import dataclasses
 import importlib
 import importlib.util
 import os
@@ -12,6 +11,7 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
+from fnet_jax.bridge.name_tables import FileTensor
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import read_json
 
@@ -20,21 +20,6 @@ INDEX = SAFETENSORS + ".index.json"
 PICKLE = "pytorch_model.bin"
 
 _FLOATS = ("F16", "BF16", "F32", "F64")
-
-
-@dataclasses.dataclass(frozen=True)
-class FileTensor:
-    """A tensor in a file, not read yet.
-
-    Attributes:
-        shape: as the file declares it; what is declared has been seen to lie in the file.
-        dtype: as safetensors names it.
-        read: reads it.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-    read: Callable[[], np.ndarray]
 
 
 def open_tensors(path: str) -> tuple[str, dict[str, FileTensor]]:

@@ -11,7 +11,7 @@ import numpy as np
 from fnet_jax.bridge import names
 from fnet_jax.bridge.inputs import input_spec
 from fnet_jax.bridge.loaded import Loaded
-from fnet_jax.core.schema import Head
+from fnet_jax.core.config import Head
 from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
 from fnet_jax.data.tokenizer import load_tokenizer
 from fnet_jax.nn.heads import make_model

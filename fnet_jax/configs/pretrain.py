@@ -6,7 +6,7 @@
 Arguments after the colon, separated by commas: `size` (tiny, mini, small, medium, base, large),
 `mixer` (as `model.mixer`), `corpus` (as `data.corpus`), `task` (pretrain, masked_lm, next_sentence: both
 or one of them), `smoke` (a few steps of a toy model, to see that everything works). Any key of
-`configs/base.py` follows as `--config.a.b=value`.
+docs/config.md follows as `--config.KEY=VALUE`.
 """
 
 from typing import NamedTuple
@@ -14,12 +14,12 @@ from typing import NamedTuple
 import ml_collections
 
 from fnet_jax.configs import base, sizes
-from fnet_jax.core.config import parse_arg
-from fnet_jax.core.schema import PRETRAINING
+from fnet_jax.core.config import PRETRAINING
+from fnet_jax.core.config_dict import parse_arg
 
 
 class Recipe(NamedTuple):
-    """How a size is pretrained; names as in `configs/base.py`."""
+    """How a size is pretrained; names as in `core/config.py`."""
 
     tokenizer_pieces: int
     learning_rate: float

@@ -23,8 +23,8 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from fnet_jax.core.config import MeshConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import MeshConfig
 
 # Outermost first: neighbouring devices, which have the fastest links, share the later axes.
 MESH_AXES = ("data", "fsdp", "seq", "tensor")

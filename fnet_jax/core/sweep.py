@@ -18,7 +18,7 @@ import types
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from fnet_jax.core.config import unknown_key
+from fnet_jax.core.config_dict import unknown_key
 from fnet_jax.core.errors import UserError
 
 Overrides = dict[str, Any]

@@ -2,10 +2,9 @@
 
 import json
 import os
-from collections.abc import Mapping
 from typing import Any
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import atomic_file
@@ -21,7 +20,7 @@ _MAX_JSON_BYTES = 64 << 20
 def saved_config(directory: str) -> Config | None:
     """The config that a run left in `directory`, or None.
 
-    Keys that an older version did not have get the defaults of `configs/base.py`.
+    Keys that an older version did not have get their defaults.
 
     Raises:
         UserError: if the file is damaged.
@@ -29,9 +28,7 @@ def saved_config(directory: str) -> Config | None:
     path = os.path.join(directory, CONFIG_FILE)
     if not os.path.exists(path):
         return None
-    from fnet_jax.configs import base
-
-    return config_lib.from_dict(_filled_up(read_json(path), base.get_config().to_dict()))
+    return config_dict.from_dict(read_json(path), fill_up=True)
 
 
 def read_json(path: str) -> dict[str, Any]:
@@ -59,7 +56,7 @@ def read_json(path: str) -> dict[str, Any]:
 def save_config(config: Config, directory: str) -> None:
     """Leaves the resolved config in `directory`, whole or not at all."""
     with atomic_file(os.path.join(directory, CONFIG_FILE)) as file:
-        file.write(json.dumps(config_lib.to_dict(config), indent=2).encode())
+        file.write(json.dumps(config_dict.to_dict(config), indent=2).encode())
 
 
 def workdir_of(path: str) -> str:
@@ -68,13 +65,3 @@ def workdir_of(path: str) -> str:
     head, tail = os.path.split(path)
     is_checkpoint = os.path.basename(head) == CHECKPOINT_DIR and tail.isdigit()
     return os.path.dirname(head) if is_checkpoint else path
-
-
-def _filled_up(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    filled = dict(values)
-    for key, default in defaults.items():
-        if isinstance(default, Mapping) and isinstance(values.get(key, {}), Mapping):
-            filled[key] = _filled_up(values.get(key, {}), default)
-        else:
-            filled.setdefault(key, default)
-    return filled

@@ -18,7 +18,7 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data.dataset import check_info, load_info
 from fnet_jax.data.mlm import write_example, write_filler
-from fnet_jax.data.positions import Positions
+from fnet_jax.data.sampler import IndexSampler
 from fnet_jax.data.segments import Segment
 from fnet_jax.data.tokenizer import load_tokenizer
 
@@ -39,7 +39,7 @@ class PretrainBatches:
 
     Attributes:
         num_examples: of the split, on all hosts together.
-        positions: which examples a batch consists of.
+        sampler: which examples a batch consists of.
         vocab_size: V.
     """
 
@@ -84,7 +84,7 @@ class PretrainBatches:
         self.vocab_size = info.vocab_size
         self._data, self._split, self._seed, self._task = data, split, seed, task
         self._max_seq_length = max_seq_length
-        self.positions = Positions(self.num_examples, batch_size, seed, split == "train", rows)
+        self.sampler = IndexSampler(self.num_examples, batch_size, seed, split == "train", rows)
         self._dtype = info.dtype
         self._records = array_record_data_source.ArrayRecordDataSource(
             [os.path.join(directory, name) for name in info.splits[split].files]
@@ -93,12 +93,12 @@ class PretrainBatches:
 
     def __len__(self) -> int:
         """Batches of one epoch; the last one is not full, if B does not divide it."""
-        return len(self.positions)
+        return len(self.sampler)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """This host's rows of batch number `step`; see `core.batch` for its fields."""
-        epochs, places, numbers = self.positions.at(step)
-        num_rows, real = self.positions.num_rows, len(numbers)
+        epochs, places, numbers = self.sampler.at(step)
+        num_rows, real = self.sampler.num_rows, len(numbers)
         spec = self._spec(num_rows)
         batch = {name: np.empty(field.shape, field.dtype) for name, field in spec.items()}
         segments = self._segments(numbers)
@@ -155,10 +155,10 @@ class Batches(Protocol):
     """What gives a batch for its number: `PretrainBatches`, `features.LabelledBatches`.
 
     Attributes:
-        positions: which examples a batch consists of.
+        sampler: which examples a batch consists of.
     """
 
-    positions: Positions
+    sampler: IndexSampler
 
     def __len__(self) -> int:
         """Batches of one epoch."""
@@ -173,7 +173,7 @@ class WithExampleIds:
     """Batches with one field more, `EXAMPLE_IDS`."""
 
     def __init__(self, batches: Batches) -> None:
-        self._batches, self.positions = batches, batches.positions
+        self._batches, self.sampler = batches, batches.sampler
 
     def __len__(self) -> int:
         """Batches of one epoch."""
@@ -181,7 +181,7 @@ class WithExampleIds:
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """See `Batches`."""
-        rows, (_, _, numbers) = self.positions.rows, self.positions.at(step)
+        rows, (_, _, numbers) = self.sampler.rows, self.sampler.at(step)
         ids = np.stack([np.arange(len(numbers)) if rows is None else rows, numbers], axis=1)
         return {**self._batches[step], EXAMPLE_IDS: ids}
 

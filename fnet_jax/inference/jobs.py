@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from fnet_jax.core.config import ModelConfig
+from fnet_jax.core.config import Head, ModelConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Head
 from fnet_jax.inference.batching import Function, Variables
 from fnet_jax.inference.texts import Asked, Long, Reader, Text
 from fnet_jax.nn.heads import PretrainLogits, SpanLogits, make_model

@@ -11,9 +11,8 @@ from absl import logging
 
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.bridge.read import read
-from fnet_jax.core.config import Config
+from fnet_jax.core.config import Config, Head
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Head
 from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer
 from fnet_jax.inference import jobs, task_jobs
 from fnet_jax.inference.batching import Row, Runner, groups

@@ -12,9 +12,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.config import ModelConfig
+from fnet_jax.core.config import Head, ModelConfig
 from fnet_jax.core.mesh import Logical, gather_param
-from fnet_jax.core.schema import Head
 from fnet_jax.nn.encoder import Encoder
 from fnet_jax.nn.layers import LayerNorm, dense, normal_init
 from fnet_jax.nn.parallel import take_positions

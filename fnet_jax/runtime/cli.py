@@ -6,6 +6,7 @@ device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or S
 """
 
 import os
+import pathlib
 import re
 import sys
 import traceback
@@ -15,13 +16,17 @@ from typing import NoReturn
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.runtime import hosts
 
 EXIT_MACHINE_ERROR = 1
 EXIT_USER_ERROR = 2
 EXIT_DIVERGED = 3
+
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+
+flags.disclaim_key_flags()  # the flags below are the program's that defines them; so its --help shows them
 
 
 def define_run_flags() -> None:
@@ -80,11 +85,14 @@ def workdir() -> str:
 def _parse_flags(argv: Sequence[str]) -> list[str]:
     """absl's parser, but every fault is one line and exit code 2; --some-flag is --some_flag."""
     argv = _underscored(argv)
-    complaint = _missing_config(argv) or _unknown_key(argv)
-    if complaint:
+    if "--help" in argv:
+        print(sys.modules["__main__"].__doc__)
+        print(flags.FLAGS.main_module_help().replace(f"{sys.argv[0]}:", "Flags:").strip())
+        sys.exit(0)
+    if complaint := _unknown_key(argv):
         _die(complaint)
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(_with_found_config(argv))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         _die(_last_line(str(error)))
 
@@ -98,20 +106,42 @@ def _underscored(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def _missing_config(argv: Sequence[str]) -> str:
-    """The complaint about a `--config=FILE` that does not exist, or nothing."""
-    for arg in argv:
-        path = arg.partition("=")[2].partition(":")[0]
-        if arg.startswith("--config=") and not os.path.isfile(path):
-            return f"--config={path} is no file; try configs/pretrain.py from the root of the project"
-    return ""
+def _with_found_config(argv: Sequence[str]) -> list[str]:
+    """The arguments with `find_config` of what `--config=` or `--config` names."""
+    found = list(argv)
+    for i, arg in enumerate(argv):
+        if arg.startswith("--config="):
+            found[i] = "--config=" + find_config(arg.removeprefix("--config="))
+        elif i and argv[i - 1] == "--config":
+            found[i] = find_config(arg)
+    return found
+
+
+def find_config(argument: str) -> str:
+    """The value of `--config` with the path of its file: one of the user's, or else one that is shipped.
+
+    Args:
+        argument: FILE or FILE:ARGUMENTS. Where there is no such file, `configs/pretrain.py`, `pretrain.py`
+            and `pretrain` all mean the `pretrain` of this package.
+
+    Raises:
+        UserError: if neither is there.
+    """
+    file, *arguments = argument.split(":", 1)
+    if not os.path.isfile(file):
+        shipped = {path.stem: str(path) for path in CONFIGS.glob("*.py")}
+        name = file.removeprefix("configs/").removesuffix(".py")
+        names = ", ".join(sorted(shipped.keys() - {"__init__", "base", "sizes"}))
+        _require(name in shipped, f"--config={file} is no file, nor one of this package: {names}")
+        file = shipped[name]
+    return ":".join([file, *arguments])
 
 
 def _unknown_key(argv: Sequence[str]) -> str:
     """The complaint about the first `--config.KEY` that no config declares, or nothing."""
     for arg in argv:
         if arg.startswith("--config."):
-            complaint = config_lib.unknown_key(arg.removeprefix("--config.").partition("=")[0])
+            complaint = config_dict.unknown_key(arg.removeprefix("--config.").partition("=")[0])
             if complaint:
                 return complaint
     return ""

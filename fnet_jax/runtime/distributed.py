@@ -17,7 +17,7 @@ import time
 
 from absl import flags
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.runtime import hosts
@@ -26,6 +26,9 @@ _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "num
 _SHOWN_HOSTS = 8
 _LAST_S = 2.0
 _GRACE_S = 60  # JAX gives up by aborting; we do before, with a sentence
+
+
+flags.disclaim_key_flags()  # they belong to the program that calls `define_flags`
 
 
 def define_flags() -> None:
@@ -57,7 +60,7 @@ def start_by_flags(config: Config, workdir: str) -> None:
     start(*named, flag.distributed == "auto", flag.init_timeout_s, flag.heartbeat_timeout_s)
     if hosts.count() == 1:
         return
-    hosts.require_same({**versions(), **config_lib.flat(config), "--workdir": workdir})
+    hosts.require_same({**versions(), **config_dict.flat(config), "--workdir": workdir})
     hosts.require_same({"devices per process": jax.local_device_count()})
     names = hosts.all_gather(socket.gethostname())
     more = f" and {len(names) - _SHOWN_HOSTS} more" if len(names) > _SHOWN_HOSTS else ""
@@ -96,7 +99,7 @@ def start(
 
     if named and process_id == 0:
         _check_port(int(str(coordinator_address).rpartition(":")[2]))
-    # Signals are ours: see train/stopping.py.
+    # Signals are ours: see runtime/signals.py.
     jax.config.update("jax_enable_preemption_service", False)
     alarm = threading.Timer(init_timeout_s, _give_up, (init_timeout_s,))
     alarm.daemon = True

@@ -10,7 +10,7 @@ from fnet_jax.core.batch import BatchSpec, labelled_spec
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.special_tokens import CLS_ID, PAD_ID, SEP_ID
-from fnet_jax.data.positions import Positions
+from fnet_jax.data.sampler import IndexSampler
 from fnet_jax.data.tokenizer import Tokenizer
 from fnet_jax.tasks.splits import LabelledSplit, Split
 
@@ -72,11 +72,11 @@ class ExampleBatches(abc.ABC):
     """One labelled split as a sequence of this host's batches; each is made when it is asked for.
 
     Training goes on epoch after epoch, each a new permutation. Evaluation has the order of the split
-    and ends; its last batch is filled up with examples of weight 0. See `positions.Positions`.
+    and ends; its last batch is filled up with examples of weight 0. See `sampler.IndexSampler`.
 
     Attributes:
         num_examples: of the split, on all hosts together; windows where texts are cut into some.
-        positions: which examples a batch consists of.
+        sampler: which examples a batch consists of.
     """
 
     def __init__(
@@ -109,16 +109,16 @@ class ExampleBatches(abc.ABC):
             raise UserError(f"{split.source} has no labels; a model cannot be trained on {split.name!r}")
         if not self.num_examples:
             raise UserError(f"{split.source} has no examples for {split.name!r}")
-        self.positions = Positions(self.num_examples, batch_size, seed, train, rows)
-        self._spec = spec(self.positions.num_rows)
+        self.sampler = IndexSampler(self.num_examples, batch_size, seed, train, rows)
+        self._spec = spec(self.sampler.num_rows)
 
     def __len__(self) -> int:
         """Batches of one epoch; the last one is not full, if B does not divide it."""
-        return len(self.positions)
+        return len(self.sampler)
 
     def __getitem__(self, step: int) -> dict[str, np.ndarray]:
         """This host's rows of batch number `step`."""
-        _, _, numbers = self.positions.at(step)
+        _, _, numbers = self.sampler.at(step)
         batch = {name: np.zeros(field.shape, field.dtype) for name, field in self._spec.items()}
         batch["input_ids"][:] = PAD_ID
         if len(numbers):

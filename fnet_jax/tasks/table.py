@@ -6,7 +6,7 @@ Facts of GLUE: Wang et al. 2019 (arXiv 1804.07461) and the files of the benchmar
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from fnet_jax.core.schema import Head
+from fnet_jax.core.config import Head
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,8 +14,8 @@ from typing import Any, get_args
 
 from absl import flags
 
+from fnet_jax.core.config import Head, Mixer
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Head, Mixer
 from fnet_jax.runtime import cli
 
 SOURCES = ("huggingface", "google", "fnet_jax")

@@ -19,7 +19,8 @@ import ml_collections
 from absl import flags
 from ml_collections import config_flags
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
+from fnet_jax.core.checks import check
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CONFIG_FILE, TOKENIZER_FILE, saved_config, workdir_of
@@ -81,7 +82,7 @@ def read_config() -> Config:
             raise UserError(f"--config is not given and --workdir={cli.workdir()} holds no {CONFIG_FILE}")
         config = saved
     if flags.FLAGS.print_config:
-        print(json.dumps(config_lib.to_dict(config), indent=2))
+        print(json.dumps(config_dict.to_dict(config), indent=2))
         sys.exit(0)
     return config
 
@@ -99,7 +100,7 @@ def make_config(
     Raises:
         UserError: if the config cannot work.
     """
-    return inherit(config_lib.parse(config, overrides), overrides, workdir)
+    return inherit(config_dict.parse(config, overrides), overrides, workdir)
 
 
 def inherit(config: Config, overrides: Collection[str], workdir: str | None) -> Config:
@@ -138,7 +139,7 @@ def inherit(config: Config, overrides: Collection[str], workdir: str | None) -> 
         return config
     shape = {key: getattr(source.model, key) for key in _MODEL_SHAPE if f"model.{key}" not in overrides}
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, **shape))
-    config_lib.check(config)
+    check(config)
     return config
 
 
@@ -173,7 +174,7 @@ def make_concrete(config: Config, facts: DataFacts) -> Config:
     config = _fill_sizes(config, facts)
     if facts.num_train_examples is not None:
         config = _count_steps(config, facts.num_train_examples)
-    config_lib.check(config)
+    check(config)
     return config
 
 

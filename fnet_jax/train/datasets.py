@@ -10,9 +10,8 @@ from typing import Protocol
 import numpy as np
 
 from fnet_jax.core.batch import Batch
-from fnet_jax.core.config import Config
+from fnet_jax.core.config import Config, Head
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Head
 from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data import dataset
 from fnet_jax.data.corpus import prepare

@@ -8,7 +8,6 @@ docs/faults.md says what happens when something interrupts it.
 import contextlib
 import functools
 import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -33,7 +32,7 @@ from fnet_jax.train.setup import Setup, set_up
 from fnet_jax.train.start import check_workdir, start
 from fnet_jax.train.state import TrainState
 from fnet_jax.train.step import EvalStep, TrainStep
-from fnet_jax.train.stopping import agreed, stop_signals
+from fnet_jax.train.stopping import stop_together
 from fnet_jax.train.writers import METRICS_FILE, import_wandb
 
 
@@ -56,7 +55,7 @@ def train(config: Config, workdir: str, started: float | None = None) -> int:
         import_wandb()
     check_workdir(workdir)
     compile_cache.enable()
-    held = lock.take(workdir)
+    held = lock.lock_workdir(workdir)
     try:
         # Waiting for data is part of a step; it would be written down twice a step.
         stopwatch = perf.Stopwatch(started, lambda name: held.note(name) if held and name != "data" else None)
@@ -82,8 +81,8 @@ def _train(setup: Setup, workdir: str, checkpointer: Checkpointer, stopwatch: pe
     if started is None:
         return 0
     state, start_step = started
-    with stop_signals() as stopped_by, signals.on_first(lambda number: None):
-        stopped_by = agreed(stopped_by, setup.mesh)
+    with signals.deferred(signals.SAVING) as stop:
+        stopped_by = stop_together(lambda: stop.number, setup.mesh)
         return _Loop(setup, workdir, checkpointer, state, start_step, stopped_by, stopwatch).run()
 
 
@@ -205,14 +204,14 @@ class _Loop:
         begin = time.perf_counter()
         with (
             self._stopwatch.part("compile"),
-            signals.on_first(self._save_and_leave if alone else lambda number: None),
+            signals.on_stop(self._save_and_exit) if alone else contextlib.nullcontext(),
         ):
             compiled = lower().compile()
         return compiled, time.perf_counter() - begin
 
-    def _save_and_leave(self, number: int) -> None:
+    def _save_and_exit(self, number: int) -> None:
         """Ends the process from another thread; for when the main thread holds a whole state and is busy."""
-        print(f"\n{signal.Signals(number).name}: saving and stopping; once more stops at once", flush=True)
+        signals.say(number, signals.SAVING)
         try:
             if self._step != self._saved:
                 self._checkpointer.save(self._step, self._state)
@@ -220,7 +219,7 @@ class _Loop:
         except MachineError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
             os._exit(cli.EXIT_MACHINE_ERROR)
-        signals.leave(number, self._stopped_sentence())
+        signals.exit_now(number, self._stopped_sentence())
 
     def _next(self, batches: Iterator[Batch]) -> Batch | None:
         """The next batch; None where Ctrl-C, which reaches the input processes too, has ended them."""

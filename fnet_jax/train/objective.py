@@ -17,8 +17,7 @@ from fnet_jax.core.batch import (
     span_spec,
     tokens_spec,
 )
-from fnet_jax.core.config import Config
-from fnet_jax.core.schema import Head
+from fnet_jax.core.config import Config, Head
 from fnet_jax.nn.heads import make_model
 from fnet_jax.nn.losses import (
     label_sums,

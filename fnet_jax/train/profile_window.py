@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import jax
 
-from fnet_jax.core.schema import LogConfig
+from fnet_jax.core.config import LogConfig
 from fnet_jax.train.state import TrainState
 
 

@@ -4,7 +4,7 @@ import math
 
 import jax
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.runtime import hosts
 from fnet_jax.train import perf
@@ -67,7 +67,7 @@ class Progress:
             TensorBoardWriter(workdir, start_step),
         ]
         if self._config.log.wandb_project:
-            values = config_lib.to_dict(self._config)
+            values = config_dict.to_dict(self._config)
             writers.append(WandbWriter(workdir, self._config.log.wandb_project, values))
         return writers
 

@@ -9,7 +9,8 @@ import optax
 from jax.sharding import Mesh
 
 from fnet_jax.core.batch import BatchSpec
-from fnet_jax.core.config import Config, check_mesh
+from fnet_jax.core.checks import check_mesh
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh, mesh_of, replicated
 from fnet_jax.runtime import hosts

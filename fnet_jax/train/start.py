@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 import jax
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import atomic_file
@@ -92,7 +92,7 @@ def leave_config(config: Config, tokenizer_path: str, workdir: str) -> None:
 
     def leave() -> None:
         saved = saved_config(workdir)
-        for line in config_lib.differences(saved, config) if saved else []:
+        for line in config_dict.differences(saved, config) if saved else []:
             print(f"config changed since the last start: {line}")
         try:
             _copy(tokenizer_path, os.path.join(workdir, TOKENIZER_FILE))

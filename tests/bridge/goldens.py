@@ -8,7 +8,7 @@ import typing
 import numpy as np
 
 from fnet_jax.bridge import huggingface, verify
-from fnet_jax.core.schema import Head
+from fnet_jax.core.config import Head
 from tests.bridge.made import TINY, made
 
 PATH = pathlib.Path(__file__).with_suffix(".json")

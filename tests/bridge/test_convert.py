@@ -15,8 +15,8 @@ from flax.serialization import msgpack_restore
 from fnet_jax.bridge import convert, google, huggingface, portable, verify, workdirs
 from fnet_jax.bridge.loaded import flat
 from fnet_jax.bridge.read import read
+from fnet_jax.core.config import Head, Mixer
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.core.schema import Head, Mixer
 from fnet_jax.data.tokenizer import train_tokenizer
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.concrete import facts_without_data

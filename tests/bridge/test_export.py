@@ -10,8 +10,8 @@ from safetensors.numpy import load_file
 
 from fnet_jax.bridge import export, portable
 from fnet_jax.bridge.inputs import input_spec
+from fnet_jax.core.config import Head
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Head
 from fnet_jax.nn.heads import make_model
 from tests.bridge.made import changed, made
 from tests.conftest import run

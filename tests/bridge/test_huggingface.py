@@ -17,8 +17,8 @@ from safetensors.numpy import load_file, save_file
 from fnet_jax.bridge import huggingface, verify
 from fnet_jax.bridge.loaded import flat
 from fnet_jax.bridge.read import read
+from fnet_jax.core.config import Head
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Head
 from tests.bridge import goldens
 from tests.bridge.made import changed, made
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fnet_jax.bridge import export
-from fnet_jax.core.schema import Head
+from fnet_jax.core.config import Head
 from tests.bridge.made import made
 from tests.bridge.test_export import check, inputs_of
 

@@ -13,7 +13,7 @@ from fnet_jax.bridge.loaded import flat
 from fnet_jax.bridge.name_tables import gather
 from fnet_jax.bridge.read import read
 from fnet_jax.bridge.tensor_files import FileTensor
-from fnet_jax.core.schema import Head
+from fnet_jax.core.config import Head
 from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, PAD_ID, SEP_ID
 from fnet_jax.data.tokenizer import load_tokenizer, train_tokenizer
 from fnet_jax.nn.heads import make_model

@@ -1,4 +1,3 @@
-import dataclasses
 import re
 import typing
 
@@ -6,8 +5,15 @@ import ml_collections
 import pytest
 
 from fnet_jax.configs import base, pretrain
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
+from fnet_jax.core.checks import check_mesh
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.keys import declared
+from tests.conftest import REPOSITORY
+
+KEYS = list(declared(Config))
+NUMBERS = (-2, -1, 0, 1, 7, 2**24 + 1, 2**32, -0.5, 0.0, 0.5, 1.0, 1.5)
 
 
 def changed(key: str, value: object) -> ml_collections.ConfigDict:
@@ -18,20 +24,53 @@ def changed(key: str, value: object) -> ml_collections.ConfigDict:
     return config
 
 
-def flat_keys(cls: type, prefix: str = "") -> set[str]:
-    keys = set()
-    for name, hint in typing.get_type_hints(cls).items():
-        keys |= flat_keys(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else {prefix + name}
-    return keys
+def test_every_key_has_a_meaning_and_a_valid_default():
+    for key in KEYS:
+        assert len(key.meaning) > 5 and key.meaning == key.meaning.strip(), key.name
+        assert all(rule.holds(key.default) for rule in key.rules), key.name
+    assert config_dict.parse(base.get_config()) == Config()
+    assert list(config_dict.flat(Config())) == [key.name for key in KEYS]
 
 
-def test_base_declares_exactly_the_keys_that_have_types():
-    assert set(config_lib._flat(base.get_config().to_dict())) == flat_keys(config_lib.Config)
+def test_the_table_of_keys_is_up_to_date():
+    table = (REPOSITORY / "docs" / "config.md").read_text()
+    assert table == base.describe() + "\n", "python -m fnet_jax.configs.base > docs/config.md"
+    rows = [re.split(r" *\| *", line)[1:-1] for line in table.splitlines() if line.startswith("| `")]
+    assert [row[0] for row in rows] == [f"`{key.name}`" for key in KEYS]
+    assert {len(row) for row in rows} == {5}
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_every_declared_type_and_range_is_enforced(key):
+    def refusals(bad):
+        for value in bad:
+            values = config_dict.to_dict(Config())
+            section, _, name = key.name.rpartition(".")
+            (values[section] if section else values)[name] = value
+            with pytest.raises(UserError, match=f"^{re.escape(key.name)}=") as error:
+                config_dict.from_dict(values)
+            yield str(error.value)
+
+    kind = type(key.default)
+    others = [value for value in ("", 3, True, (), None) if type(value) is not kind]
+    if kind is float:
+        others.remove(3)  # an int will do
+    if kind is tuple:
+        others.append((3,))
+    assert all("must be" in message or "is unknown" in message for message in refusals(others))
+    if typing.get_origin(key.type) is typing.Literal:
+        assert all("is unknown; " in message for message in refusals(["", "no such word"]))
+    valid = [()] if kind is tuple else [number for number in NUMBERS if type(number) is kind]
+    for rule in key.rules:
+        outside = [value for value in valid if not rule.holds(value)]
+        assert outside, f"no value breaks {rule.words!r}"
+        assert all(f"must be {rule.words}" in message for message in refusals(outside))
+        valid = [value for value in valid if rule.holds(value)]
 
 
 def test_round_trip():
-    config = config_lib.parse(pretrain.get_config("size=mini,mixer=linear"))
-    assert config_lib.from_dict(config_lib.to_dict(config)) == config
+    config = config_dict.parse(pretrain.get_config("size=mini,mixer=linear"))
+    assert config_dict.from_dict(config_dict.to_dict(config)) == config
     assert config.model.mixer == "linear"
     assert config.model.d_model == 256
 
@@ -65,7 +104,7 @@ def test_round_trip():
 )
 def test_bad_values_are_named(key, value, says):
     with pytest.raises(UserError) as error:
-        config_lib.parse(changed(key, value))
+        config_dict.parse(changed(key, value))
     message = str(error.value)
     assert says in message
     assert key.rpartition(".")[2] in message
@@ -77,14 +116,14 @@ def test_values_that_do_not_fit_together():
     attention.model.mixer = "attention"
     attention.model.num_heads = 7
     with pytest.raises(UserError, match=r"not divisible by model\.num_heads=7"):
-        config_lib.parse(attention)
+        config_dict.parse(attention)
     hadamard = base.get_config()
     hadamard.model.mixer = "hadamard"
     hadamard.model.d_model = 767
     with pytest.raises(UserError, match="must be even"):
-        config_lib.parse(hadamard)
+        config_dict.parse(hadamard)
     attention.model.mixer = "fourier"
-    config_lib.parse(attention)  # heads do not matter without attention
+    config_dict.parse(attention)  # heads do not matter without attention
 
 
 @pytest.mark.parametrize(
@@ -113,8 +152,8 @@ def test_keys_without_effect_are_refused(overrides, dead):
     config = base.get_config()
     config.update_from_flattened_dict(overrides)
     with pytest.raises(UserError, match=f"{dead} was set but has no effect"):
-        config_lib.parse(config, overrides)
-    config_lib.parse(config)  # not set by hand: whoever wrote the config file may
+        config_dict.parse(config, overrides)
+    config_dict.parse(config)  # not set by hand: whoever wrote the config file may
 
 
 def mesh_sizes(**sizes):
@@ -122,12 +161,12 @@ def mesh_sizes(**sizes):
 
 
 def test_batches_must_divide_over_devices():
-    config = config_lib.parse(changed("train.train_batch_size", 12))
+    config = config_dict.parse(changed("train.train_batch_size", 12))
     with pytest.raises(UserError, match=r"train.train_batch_size=12 .* 8 devices; try 16"):
-        config_lib.check_mesh(config, mesh_sizes(data=8))
+        check_mesh(config, mesh_sizes(data=8))
     with pytest.raises(UserError, match=r"12 does not divide over mesh.data·mesh.fsdp=8 devices; try 16"):
-        config_lib.check_mesh(config, mesh_sizes(data=2, fsdp=4))
-    config_lib.check_mesh(config, mesh_sizes(data=4, tensor=2))
+        check_mesh(config, mesh_sizes(data=2, fsdp=4))
+    check_mesh(config, mesh_sizes(data=4, tensor=2))
 
 
 @pytest.mark.parametrize(
@@ -151,10 +190,10 @@ def test_batches_must_divide_over_devices():
 def test_models_must_divide_over_the_mesh(values, sizes, says):
     config = base.get_config()
     config.update_from_flattened_dict(values)
-    config = config_lib.parse(config)
+    config = config_dict.parse(config)
     with pytest.raises(UserError, match=re.escape(says)):
-        config_lib.check_mesh(config, mesh_sizes(**sizes))
-    config_lib.check_mesh(config, mesh_sizes(data=8))
+        check_mesh(config, mesh_sizes(**sizes))
+    check_mesh(config, mesh_sizes(data=8))
 
 
 def test_config_arguments():
@@ -168,6 +207,6 @@ def test_config_arguments():
 
 
 def test_differences_name_the_key():
-    old = config_lib.parse(base.get_config())
-    new = config_lib.parse(changed("optim.learning_rate", 2e-4))
-    assert config_lib.differences(old, new) == ["optim.learning_rate: 0.0001 -> 0.0002"]
+    old = config_dict.parse(base.get_config())
+    new = config_dict.parse(changed("optim.learning_rate", 2e-4))
+    assert config_dict.differences(old, new) == ["optim.learning_rate: 0.0001 -> 0.0002"]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fnet_jax.configs import base
-from fnet_jax.core.config import DataConfig, parse
+from fnet_jax.core.config import DataConfig
+from fnet_jax.core.config_dict import parse
 from fnet_jax.data import tokenizer
 from fnet_jax.data.corpus import prepare
 

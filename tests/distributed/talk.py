@@ -26,7 +26,7 @@ def main(argv):
         hosts.broadcast(None if hosts.index() else "x")
         hosts.all_gather("never complete", "process 1")
     if flag.story == "lock":
-        lock.take(flag.folder)
+        lock.lock_workdir(flag.folder)
     own = os.path.join(flag.folder, str(hosts.index()))
     heard = {
         "count": hosts.count(),

@@ -74,7 +74,7 @@ def test_processes_that_differ_all_say_so(tmp_path):
 
 
 def test_a_workdir_in_use_is_refused_by_all(tmp_path):
-    held = lock.Lock(str(tmp_path))
+    held = lock.TrainerLock(str(tmp_path))
     with group(tmp_path, [*TALK, "--story=lock", f"--folder={tmp_path}"], 2) as two:
         assert two.codes() == [2, 2], two.all_text()
         for text in two.texts():

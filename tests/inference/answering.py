@@ -6,7 +6,7 @@ import pathlib
 import tempfile
 
 from fnet_jax.bridge.loaded import Loaded
-from fnet_jax.core.schema import Head
+from fnet_jax.core.config import Head
 from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer
 from fnet_jax.inference.model import Model
 from tests.bridge.made import made

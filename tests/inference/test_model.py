@@ -13,8 +13,8 @@ import pytest
 import fnet_jax
 from fnet_jax.bridge import huggingface, portable, workdirs
 from fnet_jax.bridge.loaded import Loaded
+from fnet_jax.core.config import Head
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import Head
 from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, PAD_ID, SEP_ID
 from fnet_jax.data.tokenizer import train_tokenizer
 from fnet_jax.inference.jobs import Classify

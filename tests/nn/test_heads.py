@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fnet_jax.core.config import Head
 from fnet_jax.core.mesh import batch_sharding, create_mesh, param_shardings, path_str, replicated
-from fnet_jax.core.schema import Head
 from fnet_jax.nn.encoder import layer_runs
 from fnet_jax.nn.heads import PretrainModel, SequenceModel, make_model, param_count
 from fnet_jax.nn.losses import pretrain_normalizers, pretrain_sums, sum_of_means

@@ -7,24 +7,24 @@ import signal
 import pytest
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.runtime.lock import LOCK_FILE, Lock, last_holder
+from fnet_jax.runtime.lock import LOCK_FILE, TrainerLock, last_holder
 
 
 def hold(workdir: str, held) -> None:
-    Lock(workdir).note("steps")
+    TrainerLock(workdir).note("steps")
     held.set()
     signal.pause()
 
 
 def test_the_second_is_refused_and_told_who_is_first(tmp_path):
-    lock = Lock(str(tmp_path))
+    lock = TrainerLock(str(tmp_path))
     start = last_holder(str(tmp_path))["start"]
     with pytest.raises(UserError, match=f"process {os.getpid()} on .* since {start[:10]}.*name another"):
-        Lock(str(tmp_path))
+        TrainerLock(str(tmp_path))
     assert last_holder(str(tmp_path))["phase"] == "start"  # the refused one has changed nothing
     lock.release()
     assert not (tmp_path / LOCK_FILE).exists()
-    Lock(str(tmp_path)).release()
+    TrainerLock(str(tmp_path)).release()
 
 
 def test_a_lock_left_by_a_killed_trainer_is_no_lock(tmp_path):
@@ -34,27 +34,27 @@ def test_a_lock_left_by_a_killed_trainer_is_no_lock(tmp_path):
     process.start()
     assert held.wait(60)
     with pytest.raises(UserError, match=f"process {process.pid} "):
-        Lock(str(tmp_path))
+        TrainerLock(str(tmp_path))
     process.kill()
     process.join()
     assert last_holder(str(tmp_path)) == {**last_holder(str(tmp_path)), "pid": process.pid, "phase": "steps"}
-    Lock(str(tmp_path)).release()
+    TrainerLock(str(tmp_path)).release()
 
 
 def test_a_lock_whose_file_its_holder_removes_is_not_taken(tmp_path, monkeypatch):
     """Between opening and locking, the first one has ended, and a third one has made a new file."""
-    first = Lock(str(tmp_path))
+    first = TrainerLock(str(tmp_path))
     opened = os.open
 
     def open_then_release(path, *args):
         file = opened(path, *args)
         monkeypatch.undo()
         first.release()
-        third.append(Lock(str(tmp_path)))
+        third.append(TrainerLock(str(tmp_path)))
         return file
 
-    third: list[Lock] = []
+    third: list[TrainerLock] = []
     monkeypatch.setattr(os, "open", open_then_release)
     with pytest.raises(UserError, match="is in use"):
-        Lock(str(tmp_path))
+        TrainerLock(str(tmp_path))
     third[0].release()

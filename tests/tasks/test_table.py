@@ -4,9 +4,9 @@ import typing
 import pytest
 from tensorflow_datasets.text import glue as tfds_glue
 
+from fnet_jax.core.config import PRETRAINING
+from fnet_jax.core.config import Task as TaskName
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.schema import PRETRAINING
-from fnet_jax.core.schema import Task as TaskName
 from fnet_jax.tasks import table as tasks
 from fnet_jax.tasks.open import open_labelled
 from fnet_jax.tasks.sources import glue as glue_files

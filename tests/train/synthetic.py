@@ -5,8 +5,9 @@ import ml_collections
 import numpy as np
 
 from fnet_jax.configs import pretrain
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.batch import Batch
+from fnet_jax.core.config import Config
 from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
 from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
 from fnet_jax.train.objective import Pretraining, make_objective
@@ -17,16 +18,16 @@ from fnet_jax.train.step import make_train_step
 VOCAB = 96
 
 
-def config(**overrides: object) -> config_lib.Config:
+def config(**overrides: object) -> Config:
     """The smoke config with a toy vocabulary; keys with `__` for the dot."""
     c: ml_collections.ConfigDict = pretrain.get_config("smoke")
     c.model.vocab_size = VOCAB
     c.model.num_layers = 2
     c.update_from_flattened_dict({key.replace("__", "."): value for key, value in overrides.items()})
-    return config_lib.parse(c)
+    return config_dict.parse(c)
 
 
-def random_batch(cfg: config_lib.Config, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
+def random_batch(cfg: Config, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
     """A well-formed batch of random pieces; rows differ in length and in number of predictions."""
     rng = np.random.default_rng(seed)
     spec = Pretraining(cfg).batch_spec(batch_size)
@@ -50,7 +51,7 @@ def random_batch(cfg: config_lib.Config, batch_size: int, seed: int = 0) -> dict
     return batch
 
 
-def head_batch(cfg: config_lib.Config, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
+def head_batch(cfg: Config, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
     """A batch of random pieces and labels for the task of the config, whichever it is."""
     if cfg.task == "pretrain":
         return random_batch(cfg, batch_size, seed)
@@ -80,7 +81,7 @@ def head_batch(cfg: config_lib.Config, batch_size: int, seed: int = 0) -> dict[s
 class Trainer:
     """State and step of one config on a mesh."""
 
-    def __init__(self, cfg: config_lib.Config, num_devices: int = 1, **mesh: int):
+    def __init__(self, cfg: Config, num_devices: int = 1, **mesh: int):
         self.mesh = create_mesh(**mesh, devices=jax.devices()[:num_devices])
         objective = make_objective(cfg)
         optimizer = make_optimizer(cfg.optim, cfg.train.num_train_steps)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fnet_jax.data.pipeline import EXAMPLE_IDS, WithExampleIds, iterate
-from fnet_jax.data.positions import Positions
+from fnet_jax.data.sampler import IndexSampler
 from fnet_jax.train import example_ids
 
 NUM_EXAMPLES, BATCH_SIZE = 10, 4
@@ -14,10 +14,10 @@ class Batches:
     """Batches with nothing in them but their places in the data."""
 
     def __init__(self):
-        self.positions = Positions(NUM_EXAMPLES, BATCH_SIZE, seed=3, endless=True)
+        self.sampler = IndexSampler(NUM_EXAMPLES, BATCH_SIZE, seed=3, endless=True)
 
     def __len__(self):
-        return len(self.positions)
+        return len(self.sampler)
 
     def __getitem__(self, step):
         return {"input_ids": np.full((BATCH_SIZE, 2), step)}
@@ -31,7 +31,7 @@ def take(workdir, start, count, stop=100):
 
 
 def wanted(step):
-    return Batches().positions.at(step - 1)[2].tolist()
+    return Batches().sampler.at(step - 1)[2].tolist()
 
 
 def test_only_what_was_taken_is_written(tmp_path):

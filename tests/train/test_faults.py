@@ -13,7 +13,7 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.runtime.lock import Lock
+from fnet_jax.runtime.lock import TrainerLock
 from fnet_jax.train import best as judge
 from fnet_jax.train import compile_cache, writers
 from fnet_jax.train.checkpoint import Checkpointer
@@ -121,7 +121,7 @@ def test_tensorboard_says_when_the_disk_is_full(tmp_path):
 
 
 def test_a_second_trainer_is_refused(overrides, tmp_path):
-    lock = Lock(str(tmp_path))
+    lock = TrainerLock(str(tmp_path))
     with pytest.raises(UserError, match="is in use"):
         train(smoke_config(overrides), str(tmp_path))
     lock.release()

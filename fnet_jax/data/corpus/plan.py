@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
@@ -18,6 +17,7 @@ from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data.corpus.parts import NUM_HASHES, Job, is_done
 from fnet_jax.data.corpus.sources import Source, open_source
 from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer, train_tokenizer, training_lines
+from fnet_jax.runtime.lock import FileLock
 
 PLAN_FILE = ".plan.json"
 
@@ -93,17 +93,11 @@ def require_same(directory: str, key: str, old: Any, new: Any) -> None:
 
 @contextlib.contextmanager
 def lock(directory: str, shared: bool = False) -> Iterator[None]:
-    """Keeps others out of a folder, or, shared, those who want it alone.
-
-    A lock of the kernel vanishes with its process.
-    """
-    with open(os.path.join(directory, ".lock"), "w") as file:
-        kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
-        try:
-            fcntl.flock(file, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
+    """Keeps other processes out of a folder, or, shared, those that want it for themselves."""
+    with contextlib.closing(FileLock(os.path.join(directory, ".lock"), shared)) as held:
+        if not held.acquire():
             print(f"Waiting for another process that prepares {directory}", file=sys.stderr, flush=True)
-            fcntl.flock(file, kind)
+            held.acquire(wait=True)
         yield
 
 

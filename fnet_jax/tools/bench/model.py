@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fnet_jax.core import config as config_lib
 from fnet_jax.core.batch import BatchSpec
+from fnet_jax.core.checks import check
 from fnet_jax.core.config import AttentionImpl, Config, ModelConfig
 from fnet_jax.core.mesh import batch_sharding
 from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS
@@ -146,7 +146,7 @@ def _infer_case(base: Config, setting: Setting, name: str) -> Case:
 
 def _make_inference(name: str, config: Config) -> Program:
     """On one device, parameters in float32 as they are saved."""
-    config_lib.check(config)
+    check(config)
     shape = (config.train.eval_batch_size, config.model.max_seq_length)
     ints = jax.ShapeDtypeStruct(shape, np.dtype(np.int32))
     batch = random_batch({"input_ids": ints, "type_ids": ints}, config.model)

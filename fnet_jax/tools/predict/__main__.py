@@ -77,7 +77,7 @@ ONLY = {
 
 def main(argv: Sequence[str]) -> None:
     """Answers what is asked."""
-    signals.answer()
+    signals.install()
     flag = flags.FLAGS
     name, texts = "".join(argv[1:2]), list(argv[2:])
     _check(name, texts)

@@ -191,10 +191,10 @@ def _cleared(output: str) -> Iterator[None]:
     def stop(number: int) -> None:
         for name in (output, output + REJECTED_SUFFIX) if output else ():
             remove(temporary_name(name))
-        signals.leave(number, f"stopped; {output or 'the rest'} was not written")
+        signals.exit_now(number, f"stopped; {output or 'the rest'} was not written")
 
     try:
-        with signals.on_first(stop):
+        with signals.on_stop(stop):
             yield
     except OSError as error:
         raise MachineError(f"{output or 'stdout'} cannot be written ({error.strerror or error})") from error

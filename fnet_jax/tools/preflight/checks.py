@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import axis_size, describe_mesh
@@ -93,7 +93,7 @@ class Preflight:
         return Finding(_on_all(said), same=same)
 
     def _same_config(self) -> Finding:
-        values = {**config_lib.flat(self._config), "--workdir": self._workdir}
+        values = {**config_dict.flat(self._config), "--workdir": self._workdir}
         return Finding(_on_all(f"{self._config.task}, {len(values)} values"), same=values)
 
     def _data(self) -> Finding:

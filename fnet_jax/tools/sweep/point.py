@@ -21,7 +21,7 @@ from typing import Any
 import ml_collections
 from absl import flags
 
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import write_atomically
@@ -123,7 +123,7 @@ def claim(point: Point) -> None:
     check_unchanged(point)
     os.makedirs(point.directory, exist_ok=True)
     if _saved(point) is None:
-        content = {"overrides": point.overrides, "config": config_lib.to_dict(point.config)}
+        content = {"overrides": point.overrides, "config": config_dict.to_dict(point.config)}
         write_atomically(point.path(POINT_FILE), json.dumps(content, indent=2).encode())
 
 
@@ -139,7 +139,7 @@ def check_unchanged(point: Point) -> None:
     result = load_result(point.directory)
     if set(os.listdir(point.directory)) <= OWN_FILES and not (result and result.is_done):
         return  # it failed before there was anything to lose
-    changes = config_lib.differences(_parse(saved["config"]), point.config)
+    changes = config_dict.differences(_parse(saved["config"]), point.config)
     more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
     raise UserError(
         f"{point.directory} was begun with another config: {', '.join(changes[:3])}{more}; "
@@ -187,11 +187,7 @@ def _saved(point: Point) -> dict[str, Any] | None:
 
 def _parse(config: dict[str, Any]) -> Config:
     """A config from JSON; keys that it does not have yet get their defaults."""
-    from fnet_jax.configs import base
-
-    filled = base.get_config()
-    filled.update(config)
-    return config_lib.parse(filled)
+    return config_dict.from_dict(config, fill_up=True)
 
 
 def _read(path: str) -> dict[str, Any] | None:

@@ -4,7 +4,6 @@ This process never touches a device: those of a TPU belong to one process at a t
 """
 
 import contextlib
-import fcntl
 import os
 import signal
 import subprocess
@@ -12,17 +11,19 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
 from typing import Any
 
 from tqdm import tqdm
 
 from fnet_jax.core.errors import UserError
+from fnet_jax.runtime import signals
+from fnet_jax.runtime.lock import FileLock
 from fnet_jax.tools.markdown import duration, main_value, show_value
 from fnet_jax.tools.sweep import point as points
 from fnet_jax.tools.sweep.point import LOCK_FILE, LOG_FILE, Point, Result
 
 PROGRAM = ["-m", "fnet_jax.tools.sweep.point"]
+_WAITING = "waiting for the point to save; once more stops it at once"
 PATIENCE = 60.0  # seconds to wait for a point that another process holds; it may be saving its last state
 
 
@@ -64,14 +65,14 @@ def run_points(todo: Sequence[Point], shown: Sequence[str] = (), index: int | No
     if not pending:
         return
     with (
-        _Signals() as signals,
+        signals.deferred(_WAITING, repeat=True) as stop,
         tqdm(total=len(chosen), initial=done, unit="point", disable=None, dynamic_ncols=True) as bar,
     ):
         while pending:
             number, point, patience = pending.popleft()
-            with _lock(point, patience, signals) as lock:
+            with _lock(point, patience, stop) as lock:
                 if lock is not None:
-                    result = _run(point, lock, bar, signals)
+                    result = _run(point, lock, bar, stop)
                     _say(bar, f"[{number + 1}/{len(todo)}] {_label(point, shown)}: {describe(result, point)}")
                     bar.update()
                 elif index is not None:
@@ -95,27 +96,27 @@ def run_job(point: Point, *args: str) -> str:
     Raises:
         Stopped: by Ctrl-C or SIGTERM.
     """
-    with _Signals() as signals, _lock(point, PATIENCE, signals) as lock:
+    with signals.deferred(_WAITING, repeat=True) as stop, _lock(point, PATIENCE, stop) as lock:
         if lock is None:
             return "the point is being run by another process"
         command = [*PROGRAM, f"--directory={point.directory}", "--stop_with_parent", *args]
         log = point.path(LOG_FILE)
-        code = run_child(command, log, lock, lambda: None, signals)
-        signals.raise_if_received()
+        code = run_child(command, log, lock, lambda: None, stop)
+        _raise_if_stopped(stop)
         return f"exit code {code}: {_reason(code, log)}; see {log}" if code else ""
 
 
 def run_child(
-    command: Sequence[str], log: str, lock: int, tick: Callable[[], Any], signals: "_Signals"
+    command: Sequence[str], log: str, lock: FileLock, tick: Callable[[], Any], stop: signals.StopSignal
 ) -> int:
     """Runs a command with its output in a file; passes signals on to it, and stops it if this process dies.
 
     Args:
         command: arguments after the Python interpreter.
         log: file to which stdout and stderr are appended.
-        lock: file descriptor that the child keeps open, and with it the lock.
+        lock: held; the child holds it too, as long as it lives.
         tick: called every second.
-        signals: of this process, to be passed on.
+        stop: what this process received, to be passed on.
 
     Returns:
         The exit code; negative: killed by that signal.
@@ -128,9 +129,9 @@ def run_child(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C reaches it once, through us
-            pass_fds=[lock],
+            pass_fds=[lock.fd],
         ) as process,
-        signals.passed_on_to(process),
+        stop.passed_to(process),
     ):
         while True:
             try:
@@ -139,7 +140,7 @@ def run_child(
                 tick()
 
 
-def _run(point: Point, lock: int, bar: tqdm, signals: "_Signals") -> Result:
+def _run(point: Point, lock: FileLock, bar: tqdm, stop: signals.StopSignal) -> Result:
     """Runs one point, unless another process has done it meanwhile.
 
     Raises:
@@ -155,12 +156,11 @@ def _run(point: Point, lock: int, bar: tqdm, signals: "_Signals") -> Result:
         bar.set_postfix_str(f"{point.name}: {points.last_line(log)}"[:120])
 
     command = [*PROGRAM, f"--directory={point.directory}", "--stop_with_parent"]
-    code = run_child(command, log, lock, tick, signals)
+    code = run_child(command, log, lock, tick, stop)
     result = points.result_of(point)
     if result and result.is_done:
         return result
-    if signals.received:
-        raise Stopped(signals.received)
+    _raise_if_stopped(stop)
     points.save_result(point.directory, code or 1, time.monotonic() - begin, _reason(code, log), {})
     failed = points.result_of(point)
     assert failed is not None
@@ -204,62 +204,24 @@ def _is_done(point: Point) -> bool:
 
 
 @contextlib.contextmanager
-def _lock(point: Point, patience: float, signals: "_Signals") -> Iterator[int | None]:
+def _lock(point: Point, patience: float, stop: signals.StopSignal) -> Iterator[FileLock | None]:
     """A lock on the point's folder, or None if another process holds it for `patience` seconds more.
 
     The child inherits it, so it outlives this process as long as the child does.
     """
     os.makedirs(point.directory, exist_ok=True)
     deadline = time.monotonic() + patience
-    with open(point.path(LOCK_FILE), "a") as file:
-        while True:
-            signals.raise_if_received()
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    yield None
-                    return
-                time.sleep(0.2)
-        yield file.fileno()
+    with contextlib.closing(FileLock(point.path(LOCK_FILE))) as lock:
+        while not lock.acquire():
+            _raise_if_stopped(stop)
+            if time.monotonic() >= deadline:
+                yield None
+                return
+            time.sleep(0.2)
+        _raise_if_stopped(stop)
+        yield lock
 
 
-class _Signals:
-    """SIGINT and SIGTERM, while the context is open: remembered, and passed on to the running child."""
-
-    def __init__(self) -> None:
-        self.received = 0
-        self._child: subprocess.Popen | None = None
-
-    def __enter__(self) -> "_Signals":
-        self._previous = {
-            number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)
-        }
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        self.received = number
-        print(f"\n{signal.Signals(number).name}: waiting for the point to save; once more stops it at once")
-        if self._child:
-            self._child.send_signal(number)
-
-    @contextlib.contextmanager
-    def passed_on_to(self, child: subprocess.Popen) -> Iterator[None]:
-        """Sends the child what arrives, and what arrived while it was being started."""
-        self._child = child
-        if self.received:
-            child.send_signal(self.received)
-        try:
-            yield
-        finally:
-            self._child = None
-
-    def raise_if_received(self) -> None:
-        """Raises `Stopped` if a signal has come."""
-        if self.received:
-            raise Stopped(self.received)
+def _raise_if_stopped(stop: signals.StopSignal) -> None:
+    if stop.number:
+        raise Stopped(stop.number)

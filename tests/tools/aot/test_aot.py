@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from fnet_jax.configs import glue, pretrain
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.chips import find_chip
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh
@@ -54,7 +54,7 @@ def trained():
         {"mixer": "linear", "num_layers": LAYERS, "d_model": D, "d_emb": D, "d_ff": F, "dtype": "bfloat16"}
     )
     assert (c.train.train_batch_size, c.model.max_seq_length, c.data.max_predictions_per_seq) == (B, L, P)
-    return compile_report(config_lib.parse(c), "v5e:2x2", "train")
+    return compile_report(config_dict.parse(c), "v5e:2x2", "train")
 
 
 @has_libtpu
@@ -129,7 +129,7 @@ def test_the_bound_of_a_training_step(trained):
 @has_libtpu
 def test_evaluation_of_a_labelled_task():
     c = glue.get_config("task=mnli,smoke")
-    setup, report = compile_report(config_lib.parse(c), "v6e:2x2", "eval")
+    setup, report = compile_report(config_dict.parse(c), "v6e:2x2", "eval")
     assert setup.config.model.num_outputs == 3
     assert report.memory.optimizer == 0
     assert "fourier (dft)" in describe(report)

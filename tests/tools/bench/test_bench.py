@@ -14,7 +14,7 @@ from absl import flags
 from absl.testing import flagsaver
 
 from fnet_jax.configs import pretrain
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.batch import pretrain_spec
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS
@@ -215,7 +215,7 @@ def test_what_is_compared_with_computes_the_same(name):
 def test_random_batch():
     c = pretrain.get_config("smoke")
     c.model.vocab_size = 96
-    c = bench_model.variant(config_lib.parse(c), {"length": 32, "batch": 4, "dtype": "float32"}, "fourier")
+    c = bench_model.variant(config_dict.parse(c), {"length": 32, "batch": 4, "dtype": "float32"}, "fourier")
     spec = pretrain_spec(4, 32, 6)
     batch = bench_model.random_batch(spec, c.model)
     assert {name: (x.shape, x.dtype) for name, x in batch.items()} == {
@@ -227,7 +227,7 @@ def test_random_batch():
 
 def test_variant():
     """Tokens give the batch, predictions grow with the length, names give mixer and implementation."""
-    c = config_lib.parse(pretrain.get_config("smoke"))
+    c = config_dict.parse(pretrain.get_config("smoke"))
     found = bench_model.variant(c, {"length": 64, "tokens": 256, "dtype": "bfloat16"}, "hartley/dft")
     assert (found.model.mixer, found.model.fourier_impl) == ("hartley", "dft")
     assert (found.model.max_seq_length, found.train.train_batch_size) == (64, 4)

@@ -11,7 +11,7 @@ import jax
 import pytest
 
 from fnet_jax.configs import pretrain
-from fnet_jax.core import config as config_lib
+from fnet_jax.core import config_dict
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import save_config
 from fnet_jax.tasks.table import TASKS
@@ -191,7 +191,7 @@ def plan(tmp_path, monkeypatch):
     write(files / "diagnostic" / "diagnostic.tsv", pair, [[0, "a", "b"]])
     start = tmp_path / "pretrained"
     os.makedirs(start)
-    save_config(config_lib.parse(pretrain.get_config("smoke")), str(start))
+    save_config(config_dict.parse(pretrain.get_config("smoke")), str(start))
     return Plan(
         config_file=str(REPOSITORY / "configs" / "glue.py"),
         config_arg="smoke",

@@ -8,7 +8,7 @@ from fnet_jax.data.shuffle import permute
 
 
 @dataclasses.dataclass(frozen=True)
-class Positions:
+class IndexSampler:
     """The order of the examples of a split, as this process sees it.
 
     Training goes on epoch after epoch, each a new permutation, and batches run over its end.
