@@ -14,8 +14,8 @@ from fnet_jax.core.checks import check_mesh
 from fnet_jax.core.config import PRETRAINING, Config, Layout, Mixer, Task
 from fnet_jax.core.keys import declared
 from fnet_jax.core.mesh import create_mesh
+from fnet_jax.tasks.kinds import make_objective
 from fnet_jax.tasks.table import GLUE, TASKS
-from fnet_jax.train.objective import make_objective
 from fnet_jax.train.optim import make_optimizer, make_schedule
 from fnet_jax.train.state import abstract_state
 from fnet_jax.train.step import make_train_step

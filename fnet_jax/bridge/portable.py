@@ -14,7 +14,7 @@ from fnet_jax.core.config import Head, ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
 from fnet_jax.core.workdir import CONFIG_FILE, TOKENIZER_FILE, save_config, saved_config
-from fnet_jax.train.objective import head_of
+from fnet_jax.tasks.kinds import kind_of
 
 
 def read(folder: str) -> Loaded:
@@ -28,7 +28,7 @@ def read(folder: str) -> Loaded:
         raise UserError(f"{folder} holds no {CONFIG_FILE}")
     source, tensors = open_tensors(folder)
     require_floats(source, tensors)
-    head = bare_head(head_of(config), list(tensors))
+    head = bare_head(kind_of(config).head, list(tensors))
     variables: dict[str, Any] = nested(gather(source, _rows(head, config.model), tensors))
     tokenizer = os.path.join(folder, TOKENIZER_FILE)
     return Loaded(config, head, variables, tokenizer if os.path.exists(tokenizer) else None)

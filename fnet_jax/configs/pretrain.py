@@ -67,20 +67,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.train.eval_frequency = c.train.save_checkpoints_steps = 325
         c.train.max_num_eval_steps = 20
         c.train.log_frequency = 25
-    if args.smoke:
-        _shrink(c)
+    if args.smoke:  # a run of seconds, with the same parts
+        sizes.shape(c, "smoke")
+        c.data.tokenizer_pieces = 1_000
+        c.data.max_predictions_per_seq = 6
+        c.optim.learning_rate = 1e-2
+        c.optim.num_warmup_steps = 2
+        c.train.train_batch_size = c.train.eval_batch_size = 16
+        c.train.num_train_steps = 12
+        c.train.eval_frequency = c.train.save_checkpoints_steps = 6
+        c.train.max_num_eval_steps = 2
+        c.train.log_frequency = 3
     return c
-
-
-def _shrink(c: ml_collections.ConfigDict) -> None:
-    """Makes a run of seconds of any config, with the same parts."""
-    sizes.shape(c, "smoke")
-    c.data.tokenizer_pieces = 1_000
-    c.data.max_predictions_per_seq = 6
-    c.optim.learning_rate = 1e-2
-    c.optim.num_warmup_steps = 2
-    c.train.train_batch_size = c.train.eval_batch_size = 16
-    c.train.num_train_steps = 12
-    c.train.eval_frequency = c.train.save_checkpoints_steps = 6
-    c.train.max_num_eval_steps = 2
-    c.train.log_frequency = 3

@@ -56,7 +56,11 @@ def check_mesh(config: Config, sizes: Mapping[str, int], training: bool = True) 
 
 
 def check(c: Config) -> None:
-    """Refuses values that cannot work, alone or together."""
+    """Refuses values that cannot work, alone or together.
+
+    Raises:
+        UserError: naming the key, its value and what would be valid.
+    """
     m, o, t = c.model, c.optim, c.train
     for key in declared(Config):
         for rule in key.rules:
@@ -109,7 +113,6 @@ def check(c: Config) -> None:
 
 
 def _check_masked_lm(c: Config) -> None:
-    """The numbers of masked LM."""
     m, d = c.model, c.data
     needed = int(m.max_seq_length * d.masking_rate)
     _require(
@@ -134,8 +137,12 @@ def _require(holds: bool, message: str) -> None:
         raise UserError(message)
 
 
-def check_alive(c: Config, key: str) -> None:
-    """Refuses a key set by hand that this config never reads."""
+def check_has_effect(c: Config, key: str) -> None:
+    """Refuses a key set by hand that has no effect beside the other values.
+
+    Raises:
+        UserError: naming the key and why.
+    """
     m, d, o, t = c.model, c.data, c.optim, c.train
     without_effect = [
         (m.mixer not in ("fourier", "hartley"), "model.fourier_impl", f"model.mixer={m.mixer!r}"),

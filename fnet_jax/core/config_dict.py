@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import ml_collections
 
-from fnet_jax.core.checks import check, check_alive
+from fnet_jax.core.checks import check, check_has_effect
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.keys import declared
@@ -30,7 +30,7 @@ def parse(config: ml_collections.ConfigDict, overrides: Collection[str] = ()) ->
     """
     parsed = from_dict(config.to_dict())
     for key in overrides:
-        check_alive(parsed, key)
+        check_has_effect(parsed, key)
     return parsed
 
 

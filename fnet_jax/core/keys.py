@@ -15,9 +15,9 @@ T = TypeVar("T")
 
 
 class Rule(NamedTuple):
-    """What a value must be: in words that follow "must be", and as a test."""
+    """What a value must be."""
 
-    words: str
+    words: str  # they follow "must be"
     holds: Callable[[Any], bool]
 
 
@@ -29,7 +29,13 @@ SIZE = Rule("2**24 or less", lambda value: value <= 2**24)  # else shapes of a h
 
 
 def key(default: T, meaning: str, *rules: Rule) -> T:
-    """A field of a config dataclass."""
+    """A field of a config dataclass.
+
+    Args:
+        default: of the type that the field is annotated with.
+        meaning: one line; `docs/config.md` shows it.
+        *rules: what each value must be.
+    """
     return dataclasses.field(default=default, metadata={"meaning": meaning, "rules": rules})
 
 

@@ -152,7 +152,7 @@ def _views(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 class Batches(Protocol):
-    """What gives a batch for its number: `PretrainBatches`, `features.LabelledBatches`.
+    """What gives a batch for its number: `PretrainBatches`, `tasks.features.ExampleBatches`.
 
     Attributes:
         sampler: which examples a batch consists of.

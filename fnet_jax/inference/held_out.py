@@ -16,7 +16,7 @@ from fnet_jax.inference.batching import Row
 from fnet_jax.inference.jobs import FillMask, Guess, Job
 from fnet_jax.inference.model import Model
 from fnet_jax.inference.texts import Asked
-from fnet_jax.train.datasets import PretrainDataset
+from fnet_jax.tasks.pretrain.dataset import PretrainDataset
 
 HIDDEN_TEXT = "__"
 _CONTEXT = 14  # pieces of text to show on either side

@@ -16,8 +16,8 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.inference.batching import Function, Variables
 from fnet_jax.inference.texts import Asked, Long, Reader, Text
 from fnet_jax.nn.heads import PretrainLogits, SpanLogits, make_model
-from fnet_jax.tasks import predictions
-from fnet_jax.tasks.predictions import Prediction
+from fnet_jax.tasks.classify import predictions
+from fnet_jax.tasks.classify.predictions import Prediction
 
 Fields = Mapping[str, jax.Array]
 Item = TypeVar("Item")
@@ -182,7 +182,7 @@ class Classify(TextJob[Prediction]):
         self.function = Logits(parts, long).function
 
     def answer(self, asked: Asked, outputs: Sequence[Any]) -> Prediction:
-        """What `tasks/predictions.py` makes of the logits."""
+        """What `tasks/classify/predictions.py` makes of the logits."""
         return predictions.of_logits(self._labels, super().answer(asked, outputs)[None])[0]
 
 

@@ -18,8 +18,8 @@ from fnet_jax.inference import jobs, task_jobs
 from fnet_jax.inference.batching import Row, Runner, groups
 from fnet_jax.inference.jobs import Answer, Item, Job, Parts
 from fnet_jax.inference.texts import Asked, Long, Reader, Tally, Text
-from fnet_jax.tasks.answer.features import Found
-from fnet_jax.tasks.predictions import Prediction
+from fnet_jax.tasks.answer.features import AnswerPrediction
+from fnet_jax.tasks.classify.predictions import Prediction
 
 DType = Literal["float32", "bfloat16"]
 BATCH_SIZE = 32
@@ -147,7 +147,7 @@ class Model:
         """For each pair the probability that its second text follows the first one, as in pretraining."""
         return self._ask(jobs.NextSentence(self.parts, long), pairs)
 
-    def answer(self, question: str, context: str, may_have_none: bool = False) -> Found:
+    def answer(self, question: str, context: str, may_have_none: bool = False) -> AnswerPrediction:
         """The span of the context that answers the question, with its score; see `task_jobs.Span`."""
         return self._ask(task_jobs.Span(self.parts, may_have_none), (question, context))
 

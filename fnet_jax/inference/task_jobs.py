@@ -16,10 +16,10 @@ from fnet_jax.inference.batching import Function, Row, Variables
 from fnet_jax.inference.jobs import Fields, Job, Logits, Parts, apply
 from fnet_jax.inference.texts import Asked, Long
 from fnet_jax.nn.heads import make_model
-from fnet_jax.tasks import predictions
-from fnet_jax.tasks.answer.features import Found, SpanBatches, best_answers, encode_questions
-from fnet_jax.tasks.answer.squad import QuestionSplit
-from fnet_jax.tasks.predictions import Prediction
+from fnet_jax.tasks.answer.features import AnswerBatches, AnswerPrediction, best_answers, encode_questions
+from fnet_jax.tasks.answer.files import AnswerSplit
+from fnet_jax.tasks.classify import predictions
+from fnet_jax.tasks.classify.predictions import Prediction
 from fnet_jax.tasks.tag.features import label_of_words, word_windows
 
 Words = Sequence[str]
@@ -121,7 +121,7 @@ class Choose(Job[Choices, Prediction]):
         return Asked(rows, counts)
 
 
-class Span(Job[Question, Found]):
+class Span(Job[Question, AnswerPrediction]):
     """The span of a context that answers a question."""
 
     def __init__(self, parts: Parts, may_have_none: bool = False):
@@ -140,7 +140,7 @@ class Span(Job[Question, Found]):
         """The windows of each context."""
         return [self._ask(*item) for item in items]
 
-    def answer(self, asked: Asked, outputs: Sequence[Any]) -> Found:
+    def answer(self, asked: Asked, outputs: Sequence[Any]) -> AnswerPrediction:
         """The best span over all windows."""
         logits_NCL, data = np.stack(outputs), self._reader.data
         (found,) = best_answers(asked.note, logits_NCL[:, 0], logits_NCL[:, 1], data.max_answer_length)
@@ -151,10 +151,10 @@ class Span(Job[Question, Found]):
         if not context.strip():
             return UserError("empty context")
         reader = self._reader
-        split = QuestionSplit("", [question], [context], None, ["0"], "")
+        split = AnswerSplit("", [question], [context], None, ["0"], "")
         encoded = encode_questions(split, reader.tokenizer, reader.data, reader.length)
         count = len(encoded.windows)
-        batch = SpanBatches(
+        batch = AnswerBatches(
             split, encoded, max_seq_length=reader.length, batch_size=count, seed=0, train=False
         )[0]
         reader.tally.texts += 1

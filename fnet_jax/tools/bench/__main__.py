@@ -23,6 +23,7 @@ from absl import flags
 from fnet_jax.core.config import Config, Mixer
 from fnet_jax.core.errors import UserError
 from fnet_jax.runtime import cli
+from fnet_jax.tasks.open import open_dataset
 from fnet_jax.tools.bench import data as bench_data
 from fnet_jax.tools.bench import mixing as bench_mixing
 from fnet_jax.tools.bench import model as bench_model
@@ -33,7 +34,6 @@ from fnet_jax.tools.bench.plot import draw
 from fnet_jax.tools.bench.report import Report, device_peak_memory, machine
 from fnet_jax.tools.bench.timing import Case, grid, measure
 from fnet_jax.train.concrete import facts_without_data, make_concrete, read_config
-from fnet_jax.train.datasets import open_dataset
 
 DTYPES = ("float32", "bfloat16")
 # Flags that belong to some of the commands; the rest belong to all.

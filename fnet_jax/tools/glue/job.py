@@ -151,7 +151,7 @@ class Job:
 
     def write_submission(self, path: str) -> list[str]:
         """Writes the zip of what is predicted; returns a sentence on each file that is not."""
-        from fnet_jax.tasks import predictions
+        from fnet_jax.tasks.classify import predictions
 
         found: dict[str | tuple[str, str], list[Any]] = {}
         warnings = []

@@ -9,8 +9,8 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.inference import jobs, task_jobs
 from fnet_jax.inference.jobs import Job, Parts
 from fnet_jax.inference.texts import Long
+from fnet_jax.tasks.classify.glue import LAYOUTS
 from fnet_jax.tasks.files.records import scalar
-from fnet_jax.tasks.sources.glue import LAYOUTS
 
 Fields = Mapping[str, Any]
 

@@ -17,7 +17,7 @@ from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.files import atomic_file, remove, temporary_name
 from fnet_jax.inference.model import Model
 from fnet_jax.runtime import signals
-from fnet_jax.tasks.answer import squad
+from fnet_jax.tasks.answer import files as answer_files
 from fnet_jax.tasks.files.records import Format, Record, open_bytes, read_records
 from fnet_jax.tools.predict.commands import Command, Fields, Options
 from fnet_jax.tools.predict.writers import SUFFIXES, JsonWriter, Writer, to_json, writing
@@ -106,7 +106,7 @@ class Source:
     def records(self) -> Iterator[Iterator[Record]]:
         """The records; a bar on a terminal shows how much of the file has been read."""
         if self.form == "squad":
-            questions = squad.records(self.path)
+            questions = answer_files.records(self.path)
             yield iter(tqdm(questions, unit="question", disable=None, leave=False))
             return
         name, form = self.path or "stdin", self.form

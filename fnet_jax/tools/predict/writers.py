@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Protocol, cast
 import numpy as np
 
 from fnet_jax.tasks.files.records import Record
-from fnet_jax.tasks.tag.conll import in_columns
+from fnet_jax.tasks.tag.files import in_columns
 
 # Command -> suffixes that an output may have besides .jsonl.
 SUFFIXES = {"encode": (".npz",), "tag": (".conll",), "answer": (".json",)}

@@ -8,10 +8,10 @@ from typing import Any
 
 from fnet_jax.core.files import write_atomically
 from fnet_jax.core.sweep import Overrides, format_value, varying
+from fnet_jax.tasks.tag.scores import F1_OF
 from fnet_jax.tools.markdown import NONE, duration, is_loss, main_value, markdown, show_value
 from fnet_jax.tools.sweep import point as points
 from fnet_jax.tools.sweep.point import Point, Result
-from fnet_jax.train.result_table import F1_OF
 
 RESULTS_FILE = "results.json"
 TABLE_FILE = "table.md"
