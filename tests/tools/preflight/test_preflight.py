@@ -128,7 +128,7 @@ def test_room_for_all_checkpoints_and_one_more_is_needed(overrides, tmp_path, mo
             if name in ("data", "devices"):
                 check()
             preflight.passed[name] = True
-        state = preflight._known_run().abstract
+        state = preflight._known_setup().abstract
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.variables, state.opt_state)))
     usage = shutil.disk_usage(tmp_path)
 
