@@ -23,7 +23,8 @@ def main(argv: Sequence[str]) -> None:
         raise UserError(f"--step={flag.step} and --watch exclude each other; leave one out")
     distributed.start_by_flags(config, workdir)
 
-    from fnet_jax.train import compile_cache, evaluate, watch
+    from fnet_jax.runtime import compile_cache
+    from fnet_jax.train import evaluate, watch
     from fnet_jax.train import result_table as results
 
     compile_cache.enable()

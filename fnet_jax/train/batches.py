@@ -9,6 +9,7 @@ import numpy as np
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.mesh import batch_sharding
 from fnet_jax.data.pipeline import EXAMPLE_IDS, Batches, WithExampleIds, iterate
+from fnet_jax.train import example_ids
 from fnet_jax.train.setup import Setup
 
 
@@ -33,7 +34,8 @@ def train_batches(setup: Setup, start_step: int) -> Iterator[Batch]:
     if setup.config.log.example_ids:
         batches = WithExampleIds(batches)
     made = iterate(batches, start_step, train.num_train_steps, data.num_workers)
-    return put_batches(made, batch_sharding(setup.mesh), train.train_batch_size, data.prefetch)
+    put = put_batches(made, batch_sharding(setup.mesh), train.train_batch_size, data.prefetch)
+    return example_ids.record(put, setup.workdir, start_step) if setup.config.log.example_ids else put
 
 
 def eval_batches(setup: Setup, split: str) -> EvalBatches:

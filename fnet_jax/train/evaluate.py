@@ -10,14 +10,14 @@ from tqdm import tqdm
 
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config, Task
-from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.core.errors import MachineError, UserError, reason
 from fnet_jax.runtime import hosts
 from fnet_jax.tasks.interface import Scores
 from fnet_jax.tasks.metrics import HostSums, Variables, compute, merge, to_host
 from fnet_jax.tasks.table import TASKS
 from fnet_jax.train.batches import eval_batches, host_eval_batches
-from fnet_jax.train.checkpoint import Checkpointer, reason
-from fnet_jax.train.find_checkpoint import find_checkpoint
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.checkpoints.find import find_checkpoint
 from fnet_jax.train.setup import Setup, set_up
 from fnet_jax.train.step import EvalStep
 

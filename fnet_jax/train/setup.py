@@ -29,6 +29,7 @@ class Setup:
 
     Attributes:
         config: concrete, see `make_concrete`.
+        workdir: of the run; "" where nothing is read or written.
         dataset: splits, batches, tokenizer.
         mesh: the devices; whoever traces or runs a step does so under `jax.set_mesh(setup.mesh)`.
         objective: model and loss.
@@ -38,6 +39,7 @@ class Setup:
     """
 
     config: Config
+    workdir: str
     dataset: Dataset
     mesh: Mesh
     objective: Objective
@@ -62,6 +64,12 @@ class Setup:
     def eval_step(self) -> jax.stages.Wrapped:
         """The jitted evaluation step; its results are on every device, so that each host can read them."""
         return jax.jit(make_eval_step(self.objective), out_shardings=replicated(self.mesh))
+
+    def lower(self, training: bool = True) -> jax.stages.Lowered:
+        """The training or evaluation step, ready to compile; call it under `jax.set_mesh(setup.mesh)`."""
+        step = self.train_step() if training else self.eval_step()
+        state = self.abstract if training else self.abstract.variables
+        return step.lower(state, self.batch_structs(training))
 
     def batch_structs(self, training: bool = True) -> BatchSpec:
         """A batch as ShapeDtypeStructs with shardings, to compile a step before data come."""
@@ -118,6 +126,7 @@ def set_up(
     check_rules(parse_rules(config.optim.learning_rate_rules), abstract.params)
     return Setup(
         config=config,
+        workdir=workdir,
         dataset=cast(Dataset, dataset),
         mesh=mesh,
         objective=objective,

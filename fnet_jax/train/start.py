@@ -11,14 +11,14 @@ import jax
 
 from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
-from fnet_jax.core.errors import UserError
+from fnet_jax.core.errors import UserError, reason
 from fnet_jax.core.files import atomic_file
 from fnet_jax.core.mesh import path_str
 from fnet_jax.core.workdir import DAMAGED_DIR, TOKENIZER_FILE, save_config, saved_config
 from fnet_jax.runtime import hosts
-from fnet_jax.train import checksums
-from fnet_jax.train.checkpoint import Checkpointer, reason
-from fnet_jax.train.find_checkpoint import early_stop_step, find_checkpoint
+from fnet_jax.train.checkpoints import checksums
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.checkpoints.find import early_stop_step, find_checkpoint
 from fnet_jax.train.setup import Setup
 from fnet_jax.train.state import TrainState, create_state
 
@@ -27,7 +27,7 @@ POSITIONS = "params/encoder/embedder/position/embedding"
 FIXED_LENGTH_MIXERS = ("linear", "random")  # they have a matrix over the positions
 
 
-def start(setup: Setup, workdir: str, checkpointer: Checkpointer) -> tuple[TrainState, int] | None:
+def start(setup: Setup, checkpointer: Checkpointer) -> tuple[TrainState, int] | None:
     """The state that a run goes on from and its step, or None if there is nothing left to do.
 
     1. Resume: the workdir has a checkpoint that is whole. The newest one counts, whatever `init_from` says.
@@ -40,13 +40,13 @@ def start(setup: Setup, workdir: str, checkpointer: Checkpointer) -> tuple[Train
     Raises:
         UserError: if checkpoints do not fit the config or cannot be read, or the workdir cannot be written.
     """
-    config = setup.config
+    config, workdir = setup.config, setup.workdir
     found = restore_newest(checkpointer, setup.abstract)
     if found is not None:
         state, step = found
         hosts.print_once(f"resume: {checkpointer.folder(step)}")
         num_steps = config.train.num_train_steps
-        stopped_early = hosts.broadcast(early_stop_step(config, checkpointer)) is not None
+        stopped_early = hosts.broadcast(early_stop_step(config.train, checkpointer)) is not None
         if step >= num_steps or stopped_early:
             why = ", where the score had stopped rising" if stopped_early else ""
             hosts.print_once(f"complete: {workdir} already holds step {step} of {num_steps}{why}")
@@ -220,14 +220,15 @@ def init_from(config: Config, state: TrainState) -> tuple[TrainState, str]:
         return restored if same else jax.device_put(restored[:length], fresh.sharding)
 
     wanted = {
-        group: taken
+        group: kept
         for group, tree in state.variables.items()
-        if (taken := {name: module for name, module in tree.items() if name in modules})
+        if (kept := {name: module for name, module in tree.items() if name in modules})
     }
-    restored = checkpointer.restore_part(source_step, jax.tree_util.tree_map_with_path(as_saved, wanted))
+    abstract = jax.tree_util.tree_map_with_path(as_saved, wanted)
+    restored = checkpointer.restore_variables(source_step, abstract, part=True)
     checkpointer.close()
-    restored = jax.tree.map(cut, restored, wanted)
-    merged = {group: {**state.variables[group], **restored.get(group, {})} for group in state.variables}
+    taken = jax.tree.map(cut, restored, wanted)
+    merged = {group: {**tree, **taken.get(group, {})} for group, tree in state.variables.items()}
     state = dataclasses.replace(state, **merged)
     if config.is_pretraining:
         said = f"warm start: parameters of step {source_step} of {source}, fresh optimizer"

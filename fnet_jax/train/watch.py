@@ -6,9 +6,9 @@ from typing import Any
 
 from fnet_jax.core.config import Config
 from fnet_jax.runtime import hosts
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.checkpoints.find import early_stop_step
 from fnet_jax.train.evaluate import CheckpointEvaluator
-from fnet_jax.train.find_checkpoint import early_stop_step
 from fnet_jax.train.result_table import read_results
 
 
@@ -37,7 +37,7 @@ def watch(
     while True:
         checkpointer = Checkpointer(workdir, read_only=True)
         steps = hosts.broadcast(checkpointer.steps())
-        last = hosts.broadcast(early_stop_step(config, checkpointer))
+        last = hosts.broadcast(early_stop_step(config.train, checkpointer))
         checkpointer.close()
         waiting = [step for step in steps if step not in done]
         if waiting:

@@ -18,7 +18,7 @@ from fnet_jax.bridge.read import read
 from fnet_jax.core.config import Head, Mixer
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.data.tokenizer import train_tokenizer
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.concrete import facts_without_data
 from fnet_jax.train.setup import set_up
 from fnet_jax.train.start import restore_newest

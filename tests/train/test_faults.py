@@ -13,11 +13,12 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.runtime import compile_cache
 from fnet_jax.runtime.lock import TrainerLock
 from fnet_jax.tasks.kinds import make_objective
 from fnet_jax.train import best as judge
-from fnet_jax.train import compile_cache, writers
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train import writers
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.evaluate import Interrupted, evaluate_split
 from fnet_jax.train.loop import train
 from fnet_jax.train.optim import make_optimizer, make_schedule

@@ -16,9 +16,9 @@ from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import saved_config
 from fnet_jax.train import evaluate, watch
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.checkpoints.find import find_checkpoint
 from fnet_jax.train.concrete import make_config
-from fnet_jax.train.find_checkpoint import find_checkpoint
 from fnet_jax.train.loop import train
 from fnet_jax.train.result_table import read_results, record, table
 from fnet_jax.train.setup import set_up

@@ -12,7 +12,7 @@ from fnet_jax.core.mesh import path_str
 from fnet_jax.core.workdir import saved_config
 from fnet_jax.tasks.tag.schemes import entities
 from fnet_jax.train import evaluate, watch
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.concrete import make_config
 from fnet_jax.train.loop import train
 from fnet_jax.train.result_table import table

@@ -98,12 +98,9 @@ def compile_step(setup: Setup, step: Step) -> Compiled:
         DoesNotFitError: if the program needs more memory than a device has.
     """
     start = time.perf_counter()
-    training = step == "train"
-    state = setup.abstract if training else setup.abstract.variables
-    function = setup.train_step() if training else setup.eval_step()
     try:
         with jax.set_mesh(setup.mesh):
-            executable = function.lower(state, setup.batch_structs(training)).compile()
+            executable = setup.lower(training=step == "train").compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 from fnet_jax.core.workdir import CHECKPOINT_DIR
 from fnet_jax.tools.drill.life import Death
 from fnet_jax.train import example_ids
-from fnet_jax.train.checkpoint import OPTIMIZER, VARIABLES, Checkpointer
+from fnet_jax.train.checkpoints.checkpointer import OPTIMIZER, VARIABLES, Checkpointer
 from fnet_jax.train.writers import read_jsonl
 
 # Metrics of the machine and not of the training.

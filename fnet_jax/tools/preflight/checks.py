@@ -21,7 +21,7 @@ from fnet_jax.nn.heads import param_count
 from fnet_jax.runtime import distributed, hosts
 from fnet_jax.tools.aot import compile as aot_compile
 from fnet_jax.tools.preflight import data as preflight_data
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.concrete import DataFacts, facts_without_data
 from fnet_jax.train.memory import memory_of, show_bytes
 from fnet_jax.train.setup import Setup, set_up

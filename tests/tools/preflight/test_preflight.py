@@ -12,7 +12,7 @@ from fnet_jax.data.dataset import INFO_FILE
 from fnet_jax.tools.preflight.__main__ import ask, verdict
 from fnet_jax.tools.preflight.checks import Finding, Preflight
 from fnet_jax.train import memory
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from tests.conftest import command, run, smoke_config
 from tests.distributed.processes import group
 
