@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> None:
 
     from fnet_jax.runtime import compile_cache
     from fnet_jax.train import evaluate, watch
-    from fnet_jax.train import result_table as results
+    from fnet_jax.train.logs import results
 
     compile_cache.enable()
 

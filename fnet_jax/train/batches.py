@@ -9,7 +9,7 @@ import numpy as np
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.mesh import batch_sharding
 from fnet_jax.data.pipeline import EXAMPLE_IDS, Batches, WithExampleIds, iterate
-from fnet_jax.train import example_ids
+from fnet_jax.train.logs import example_ids
 from fnet_jax.train.setup import Setup
 
 

@@ -26,6 +26,7 @@ from fnet_jax.train.batches import train_batches
 from fnet_jax.train.checkpoints.best import BestTracker
 from fnet_jax.train.checkpoints.checkpointer import Checkpointer, SaveError
 from fnet_jax.train.evaluate import Interrupted, evaluate_split
+from fnet_jax.train.logs.writers import METRICS_FILE, import_wandb
 from fnet_jax.train.memory import describe_layout, memory_of
 from fnet_jax.train.progress import DivergedError, Progress
 from fnet_jax.train.setup import Setup, set_up
@@ -33,7 +34,6 @@ from fnet_jax.train.start import check_workdir, start
 from fnet_jax.train.state import TrainState
 from fnet_jax.train.step import EvalStep, TrainStep
 from fnet_jax.train.stopping import stop_together
-from fnet_jax.train.writers import METRICS_FILE, import_wandb
 
 
 def train(config: Config, workdir: str, started: float | None = None) -> int:

@@ -11,6 +11,7 @@ import jax
 
 from fnet_jax.core.chips import find_chip
 from fnet_jax.core.config import LogConfig, ModelConfig
+from fnet_jax.nn.encoder import layer_mixers
 
 
 def peak_flops(device: jax.Device, dtype: str) -> float | None:
@@ -37,17 +38,16 @@ def mixing_flops(mixer: str, length: int, d_model: int) -> float:
     return 0.0
 
 
-def train_flops_per_example(model: ModelConfig, mixers: tuple[str, ...], predictions: int) -> float:
+def train_flops_per_example(model: ModelConfig, predictions: int) -> float:
     """FLOPs of a training step per example: forward, and twice that backward.
 
     Args:
-        model: gives L, D, E, F, V.
-        mixers: the mixer of each layer.
+        model: gives L, D, E, F, V and the mixer of each layer.
         predictions: P.
     """
     length, d, e = model.max_seq_length, model.d_model, model.d_emb
     forward = 2.0 * length * e * d  # hidden_mapping_in
-    for mixer in mixers:
+    for mixer in layer_mixers(model):
         forward += mixing_flops(mixer, length, d) + 4.0 * length * d * model.d_ff
     forward += 2.0 * d * d  # pooler
     forward += 2.0 * predictions * e * (d + model.vocab_size)  # masked LM head

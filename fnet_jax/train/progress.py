@@ -6,12 +6,10 @@ from collections.abc import Sequence
 import jax
 
 from fnet_jax.core import config_dict
-from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.runtime import hosts
 from fnet_jax.tasks.metrics import HostSums, Sums, compute, merge, to_host
 from fnet_jax.train import perf
-from fnet_jax.train.setup import Setup
-from fnet_jax.train.writers import (
+from fnet_jax.train.logs.writers import (
     ConsoleWriter,
     JsonlWriter,
     TensorBoardWriter,
@@ -20,6 +18,7 @@ from fnet_jax.train.writers import (
     Writers,
     read_jsonl,
 )
+from fnet_jax.train.setup import Setup
 
 PAUSES = ("restart", "compile", "save", "evaluate")  # parts of the time that say nothing of the speed
 
@@ -50,9 +49,7 @@ class Progress:
         self._last: HostSums = {}  # sums of the newest step that was read
         self._skipped_in_a_row = 0
         self._warnings: set[str] = set()  # those that were told
-        flops = perf.train_flops_per_example(
-            config.model, layer_mixers(config.model), setup.objective.predictions
-        )
+        flops = perf.train_flops_per_example(config.model, setup.objective.predictions)
         self._sequences_per_step = setup.objective.sequences * config.train.train_batch_size
         self._flops_per_step = flops * self._sequences_per_step
         peak = perf.peak_flops(jax.devices()[0], config.model.dtype)

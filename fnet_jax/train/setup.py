@@ -18,7 +18,7 @@ from fnet_jax.tasks.interface import Dataset, Objective
 from fnet_jax.tasks.kinds import make_objective
 from fnet_jax.tasks.open import open_dataset
 from fnet_jax.train.concrete import DataFacts, make_concrete
-from fnet_jax.train.optim import check_rules, make_optimizer, make_schedule, parse_rules
+from fnet_jax.train.optim import check_rules, make_optimizer, make_schedule
 from fnet_jax.train.state import TrainState, abstract_state
 from fnet_jax.train.step import make_eval_step, make_train_step
 
@@ -123,7 +123,7 @@ def set_up(
     optimizer = make_optimizer(config.optim, config.train.num_train_steps)
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
         abstract = abstract_state(mesh, objective, optimizer, config.seed)
-    check_rules(parse_rules(config.optim.learning_rate_rules), abstract.params)
+    check_rules(config.optim.learning_rate_rules, abstract.params)
     return Setup(
         config=config,
         workdir=workdir,

@@ -9,7 +9,7 @@ from fnet_jax.runtime import hosts
 from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.checkpoints.find import early_stop_step
 from fnet_jax.train.evaluate import CheckpointEvaluator
-from fnet_jax.train.result_table import read_results
+from fnet_jax.train.logs.results import read_results
 
 
 def watch(

@@ -17,13 +17,13 @@ from fnet_jax.runtime import compile_cache
 from fnet_jax.runtime.lock import TrainerLock
 from fnet_jax.tasks.kinds import make_objective
 from fnet_jax.train import best as judge
-from fnet_jax.train import writers
 from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.evaluate import Interrupted, evaluate_split
+from fnet_jax.train.logs import writers
+from fnet_jax.train.logs.writers import read_jsonl
 from fnet_jax.train.loop import train
 from fnet_jax.train.optim import make_optimizer, make_schedule
 from fnet_jax.train.step import make_train_step
-from fnet_jax.train.writers import read_jsonl
 from tests.conftest import command, run, smoke_config
 from tests.test_entry_points import LONG, start, wait_for_step
 from tests.train.synthetic import Trainer, config, random_batch

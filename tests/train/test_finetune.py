@@ -19,10 +19,10 @@ from fnet_jax.train import evaluate, watch
 from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.checkpoints.find import find_checkpoint
 from fnet_jax.train.concrete import make_config
+from fnet_jax.train.logs.results import read_results, record, table
+from fnet_jax.train.logs.writers import read_jsonl
 from fnet_jax.train.loop import train
-from fnet_jax.train.result_table import read_results, record, table
 from fnet_jax.train.setup import set_up
-from fnet_jax.train.writers import read_jsonl
 from tests import FAST_COMPILE
 from tests.conftest import REPOSITORY, run, smoke_config
 from tests.made_up import write_table

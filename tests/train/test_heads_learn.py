@@ -14,10 +14,10 @@ from fnet_jax.tasks.tag.schemes import entities
 from fnet_jax.train import evaluate, watch
 from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.concrete import make_config
+from fnet_jax.train.logs.results import table
+from fnet_jax.train.logs.writers import read_jsonl
 from fnet_jax.train.loop import train
-from fnet_jax.train.result_table import table
 from fnet_jax.train.setup import set_up
-from fnet_jax.train.writers import read_jsonl
 from tests.conftest import smoke_config
 from tests.made_up import write_choices, write_questions, write_tags
 from tests.train.synthetic import Trainer, config, head_batch

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.train import batches, evaluate, example_ids, loop
-from fnet_jax.train import result_table as results
+from fnet_jax.train import batches, evaluate, loop
 from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.logs import example_ids, results
+from fnet_jax.train.logs.writers import read_jsonl
 from fnet_jax.train.loop import train
 from fnet_jax.train.setup import set_up
-from fnet_jax.train.writers import read_jsonl
 from tests.conftest import smoke_config
 
 

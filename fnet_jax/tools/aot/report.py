@@ -10,7 +10,7 @@ import jax
 from fnet_jax.core.chips import Chip, find_chip
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import axis_size
-from fnet_jax.nn.encoder import describe_layers, layer_mixers
+from fnet_jax.nn.encoder import describe_layers
 from fnet_jax.tools.aot import hlo_cost
 from fnet_jax.tools.aot.compile import Compiled
 from fnet_jax.tools.aot.hlo import Collective, Program
@@ -164,7 +164,7 @@ def analyse(compiled: Compiled, topology: str) -> Report:
         _squeezed((rows, setup.objective.predictions, model.d_model)),
         _squeezed((model.max_seq_length // sizes["seq"], model.d_emb)),  # of the position table
     }
-    needed = perf.train_flops_per_example(model, layer_mixers(model), setup.objective.predictions)
+    needed = perf.train_flops_per_example(model, setup.objective.predictions)
     flops, moved = hlo_cost.flops(program), hlo_cost.moved_bytes(program)
     return Report(
         topology=topology,

@@ -15,7 +15,6 @@ from fnet_jax.core.checks import check
 from fnet_jax.core.config import AttentionImpl, Config, ModelConfig
 from fnet_jax.core.mesh import batch_sharding
 from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS
-from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import SequenceModel
 from fnet_jax.tools.bench import onnx as bench_onnx
 from fnet_jax.tools.bench import program as bench_jax
@@ -112,9 +111,7 @@ def _case(
 
 def _step_case(base: Config, setting: Setting, name: str) -> Case:
     config = variant(base, setting, name)
-    flops = batch_of(setting) * train_flops_per_example(
-        config.model, layer_mixers(config.model), config.data.max_predictions_per_seq
-    )
+    flops = batch_of(setting) * train_flops_per_example(config.model, config.data.max_predictions_per_seq)
     flops /= 1 if name in bench_torch.MODELS else jax.device_count()
     return _case(setting, name, config, _make_step, flops)
 
@@ -140,7 +137,7 @@ def _make_step(name: str, config: Config) -> Program:
 
 def _infer_case(base: Config, setting: Setting, name: str) -> Case:
     config = variant(base, setting, name)
-    flops = batch_of(setting) * train_flops_per_example(config.model, layer_mixers(config.model), 0) / 3
+    flops = batch_of(setting) * train_flops_per_example(config.model, 0) / 3
     return _case(setting, name, config, _make_inference, flops)
 
 

@@ -11,9 +11,9 @@ import orbax.checkpoint as ocp
 
 from fnet_jax.core.workdir import CHECKPOINT_DIR
 from fnet_jax.tools.drill.life import Death
-from fnet_jax.train import example_ids
 from fnet_jax.train.checkpoints.checkpointer import OPTIMIZER, VARIABLES, Checkpointer
-from fnet_jax.train.writers import read_jsonl
+from fnet_jax.train.logs import example_ids
+from fnet_jax.train.logs.writers import read_jsonl
 
 # Metrics of the machine and not of the training.
 _TIMES = ("examples_per_second", "tokens_per_second", "data_wait_share", "eta_minutes", "goodput", "mfu")
