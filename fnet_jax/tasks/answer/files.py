@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.tasks.files.own_files import complete, paths_of
-from fnet_jax.tasks.files.records import Record
-from fnet_jax.tasks.files.tables import read_text
+from fnet_jax.tasks.files.reader import Record, read_text
 from fnet_jax.tasks.splits import Split, TaskData
 from fnet_jax.tasks.table import Task
 
@@ -78,7 +77,7 @@ def read_answer(task: Task, data: DataConfig) -> TaskData[AnswerSplit]:
     return complete(task, (), splits, data)
 
 
-def records(path: str) -> list[Record]:
+def question_records(path: str) -> list[Record]:
     """The questions of a file, with the fields `id`, `question` and `context`; "line" is their number.
 
     Raises:

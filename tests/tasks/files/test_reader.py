@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.tasks.files import records
-from fnet_jax.tasks.files.records import Record, open_bytes, read_records, scalar
+from fnet_jax.tasks.files import reader
+from fnet_jax.tasks.files.reader import Record, open_bytes, read_records, scalar
 
 
 def read(content: bytes, form, header=None) -> list[Record]:
@@ -73,7 +73,7 @@ def test_columns_can_be_named_by_hand():
 
 
 def test_an_endless_line_takes_no_memory(monkeypatch):
-    monkeypatch.setattr(records, "MAX_BYTES", 100)
+    monkeypatch.setattr(reader, "MAX_BYTES", 100)
     for form, first in (("lines", b""), ("tsv", b"text\n"), ("jsonl", b"")):
         found = read(first + b"x" * 1000 + b'\n{"text": "a"}\n', form)
         assert [record.fault[:12] for record in found] == ["the line has", ""]
@@ -84,7 +84,7 @@ def test_an_endless_line_takes_no_memory(monkeypatch):
 def test_a_damaged_archive_is_said(tmp_path, content):
     path = tmp_path / "x.tsv.gz"
     path.write_bytes(content)
-    with gzip.open(path) as file, pytest.raises(UserError, match=r"x\.tsv\.gz is damaged"):
+    with open_bytes(str(path)) as file, pytest.raises(UserError, match=r"x\.tsv\.gz is damaged"):
         list(read_records(file, str(path), "tsv"))
     with pytest.raises(UserError, match=r"gone cannot be read \(No such file"):
         open_bytes(str(tmp_path / "gone"))
