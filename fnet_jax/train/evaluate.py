@@ -164,9 +164,8 @@ class CheckpointEvaluator:
             )
         for split in splits:
             setup.dataset.num_examples(split)
-        checkpointer = Checkpointer(self._workdir, read_only=True)
-        variables = checkpointer.restore_variables(step, setup.abstract.variables)
-        checkpointer.close()
+        with Checkpointer(self._workdir, read_only=True) as checkpointer:
+            variables = checkpointer.restore_variables(step, setup.abstract.variables)
         result: dict[str, Any] = {"step": step, "task": setup.config.task}
         if setup.dataset.not_whole is not None:
             result["not_whole"] = setup.dataset.not_whole

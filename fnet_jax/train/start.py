@@ -200,40 +200,34 @@ def init_from(config: Config, state: TrainState) -> tuple[TrainState, str]:
         UserError: if there is no such checkpoint, or it does not fit the config.
     """
     source, source_step = find_checkpoint(config.init_from)
-    checkpointer = Checkpointer(source, read_only=True)
-    shapes = checkpointer.shapes(source_step)
-    saved = saved_config(source) if config.is_pretraining else None
-    modules = {ENCODER}
-    if config.is_pretraining and (saved is None or saved.is_pretraining):
-        modules |= {path.split("/")[1] for path in shapes}
-    length = saved_length = config.model.max_seq_length
-    if not config.is_pretraining:
-        saved_length = shapes.get(POSITIONS, (length,))[0]
-        _check_length(config, source, saved_length)
+    with Checkpointer(source, read_only=True) as checkpointer:
+        shapes = checkpointer.shapes(source_step)
+        length, saved_length = config.model.max_seq_length, _saved_length(config, source, shapes)
+        modules = _modules_to_take(config, source, shapes)
+        wanted = {
+            group: kept
+            for group, tree in state.variables.items()
+            if (kept := {name: module for name, module in tree.items() if name in modules})
+        }
 
-    def as_saved(path: tuple, leaf: jax.Array) -> jax.ShapeDtypeStruct:
-        shape = (saved_length, *leaf.shape[1:]) if path_str(path) == POSITIONS else leaf.shape
-        return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=leaf.sharding)
+        def as_saved(path: tuple, leaf: jax.Array) -> jax.ShapeDtypeStruct:
+            shape = (saved_length, *leaf.shape[1:]) if path_str(path) == POSITIONS else leaf.shape
+            return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=leaf.sharding)
+
+        abstract = jax.tree_util.tree_map_with_path(as_saved, wanted)
+        restored = checkpointer.restore_variables(source_step, abstract, part=True)
 
     def cut(restored: jax.Array, fresh: jax.Array) -> jax.Array:
         same = restored.shape == fresh.shape
         return restored if same else jax.device_put(restored[:length], fresh.sharding)
 
-    wanted = {
-        group: kept
-        for group, tree in state.variables.items()
-        if (kept := {name: module for name, module in tree.items() if name in modules})
-    }
-    abstract = jax.tree_util.tree_map_with_path(as_saved, wanted)
-    restored = checkpointer.restore_variables(source_step, abstract, part=True)
-    checkpointer.close()
     taken = jax.tree.map(cut, restored, wanted)
     merged = {group: {**tree, **taken.get(group, {})} for group, tree in state.variables.items()}
     state = dataclasses.replace(state, **merged)
     if config.is_pretraining:
+        heads = ", ".join(sorted(state.params.keys() - modules))
         said = f"warm start: parameters of step {source_step} of {source}, fresh optimizer"
-        fresh = sorted(state.params.keys() - modules)
-        return state, said + (f", fresh {', '.join(fresh)}" if fresh else "")
+        return state, f"{said}, fresh {heads}" if heads else said
     said = f"warm start: encoder of step {source_step} of {source}; fresh classifier and optimizer"
     if saved_length != length:
         said += (
@@ -243,8 +237,26 @@ def init_from(config: Config, state: TrainState) -> tuple[TrainState, str]:
     return state, said
 
 
-def _check_length(config: Config, source: str, saved: int) -> None:
+def _modules_to_take(config: Config, source: str, shapes: Mapping[str, tuple[int, ...]]) -> set[str]:
+    """Names of the encoder and of all heads in the checkpoint that are to be restored."""
+    if not config.is_pretraining:
+        return {ENCODER}
+    saved = saved_config(source)
+    if saved is not None and not saved.is_pretraining:
+        return {ENCODER}
+    return {ENCODER, *(path.split("/")[1] for path in shapes)}
+
+
+def _saved_length(config: Config, source: str, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Positions that the checkpoint has; pretraining needs as many as the config says.
+
+    Raises:
+        UserError: if a labelled task cannot take a part of them.
+    """
     length, mixer = config.model.max_seq_length, config.model.mixer
+    if config.is_pretraining:
+        return length
+    saved = shapes.get(POSITIONS, (length,))[0]
     if length > saved:
         raise UserError(
             f"model.max_seq_length={length} exceeds the {saved} positions of init_from={source}; "
@@ -255,3 +267,4 @@ def _check_length(config: Config, source: str, saved: int) -> None:
             f"model.max_seq_length={length} must be {saved}, the length of init_from={source}: "
             f"the mixer {mixer!r} has matrices of that length"
         )
+    return saved

@@ -82,8 +82,8 @@ class Preflight:
         yield "memory", self._memory
         yield "workdir", self._workdir_of_first
         if hosts.count() > 1 and self.passed["workdir"]:
-            blind = hosts.processes_without(self._workdir)
-            yield "shared workdir", lambda: self._workdir_of_all(blind)
+            without = hosts.processes_without(self._workdir)
+            yield "shared workdir", lambda: self._workdir_of_all(without)
         yield "resume", self._resume
 
     def _versions(self) -> Finding:
@@ -154,8 +154,8 @@ class Preflight:
             raise UserError(f"{said}; make room, name another --workdir, or make train.max_to_keep smaller")
         return Finding(f"{said}; files and folders can be written and renamed")
 
-    def _workdir_of_all(self, blind: list[int]) -> Finding:
-        if hosts.index() in blind:
+    def _workdir_of_all(self, without: list[int]) -> Finding:
+        if hosts.index() in without:
             raise UserError(
                 f"does not see what process 0 writes into --workdir={self._workdir}; name a folder on a file "
                 "system that all hosts share"
@@ -164,7 +164,7 @@ class Preflight:
         return Finding(f"all {hosts.count()} processes see and write {self._workdir}")
 
     def _resume(self) -> Finding:
-        with _checkpoints(self._workdir) as checkpoints:
+        with Checkpointer(self._workdir, read_only=True) as checkpoints:
             latest, total = checkpoints.latest(), self._config.train.num_train_steps
             if latest is None:
                 return Finding(f"starts at step 0 {self._source()}", same={"newest checkpoint": None})
@@ -180,7 +180,7 @@ class Preflight:
         source = self._config.init_from
         if not source:
             return "with random parameters"
-        with _checkpoints(workdir_of(source)) as checkpoints:
+        with Checkpointer(workdir_of(source), read_only=True) as checkpoints:
             if not checkpoints.steps():
                 raise UserError(f"init_from={source} holds no complete checkpoint; name a run's --workdir")
         return f"with the parameters of {source}"
@@ -203,15 +203,6 @@ def _commit() -> str:
         return subprocess.run(git, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-@contextlib.contextmanager
-def _checkpoints(workdir: str) -> Iterator[Checkpointer]:
-    checkpointer = Checkpointer(workdir, read_only=True)
-    try:
-        yield checkpointer
-    finally:
-        checkpointer.close()
 
 
 def _try_to_write(directory: str) -> None:

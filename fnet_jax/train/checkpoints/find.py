@@ -27,9 +27,8 @@ def find_checkpoint(path: str, step: int | None = None) -> tuple[str, int]:
     workdir = workdir_of(path)
     if workdir != os.path.abspath(os.path.expanduser(path)):
         step = int(os.path.basename(os.path.normpath(path)))
-    checkpointer = Checkpointer(workdir, read_only=True)
-    steps, best = hosts.broadcast(checkpointer.steps()), hosts.broadcast(checkpointer.best())
-    checkpointer.close()
+    with Checkpointer(workdir, read_only=True) as checkpointer:
+        steps, best = hosts.broadcast(checkpointer.steps()), hosts.broadcast(checkpointer.best())
     if not steps:
         raise UserError(f"{path} holds no complete checkpoint; train one there first, or name another folder")
     if step is not None and step not in steps:
