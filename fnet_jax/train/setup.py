@@ -122,7 +122,7 @@ def set_up(
     objective = make_objective(config)
     optimizer = make_optimizer(config.optim, config.train.num_train_steps)
     with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-        abstract = abstract_state(mesh, objective, optimizer, config.seed)
+        abstract = abstract_state(mesh, objective, optimizer)
     check_rules(config.optim.learning_rate_rules, abstract.params)
     return Setup(
         config=config,
