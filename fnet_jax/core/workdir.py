@@ -7,7 +7,7 @@ from typing import Any
 from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.files import atomic_file
+from fnet_jax.core.files import write_atomically
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.model"
@@ -55,8 +55,7 @@ def read_json(path: str) -> dict[str, Any]:
 
 def save_config(config: Config, directory: str) -> None:
     """Leaves the resolved config in `directory`, whole or not at all."""
-    with atomic_file(os.path.join(directory, CONFIG_FILE)) as file:
-        file.write(json.dumps(config_dict.to_dict(config), indent=2).encode())
+    write_atomically(os.path.join(directory, CONFIG_FILE), json.dumps(config_dict.to_dict(config), indent=2))
 
 
 def workdir_of(path: str) -> str:

@@ -1,6 +1,6 @@
-"""What every entry point shares: flags, exit codes, one line instead of a traceback.
+"""What every entry point shares: flags, exit codes, and errors in one line instead of a traceback.
 
-Exit codes: 0 done; 1 an error of the program or machine; 2 bad input, said in one line before any
+Exit codes: 0 done; 1 an error of the program or machine; 2 bad input, reported in one line before any
 device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or SIGTERM, state saved
 (docs/faults.md).
 """
@@ -37,16 +37,16 @@ def define_run_flags() -> None:
 
 
 def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -> None:
-    """Parses the flags, runs `main(argv)` and exits with its code; errors made for people are one line.
+    """Parses the flags, runs `main(argv)` and exits with its code; errors for people are one line.
 
     Args:
-        main: gets the program's name and what is left after the flags.
-        positional: whether anything may be left; otherwise it is an error.
+        main: gets the program's name and the arguments that are no flags.
+        positional: whether such arguments are allowed.
     """
 
     def guarded(argv: Sequence[str]) -> int | None:
-        logging.set_verbosity(logging.ERROR)  # libraries warn of what is meant so, such as read-only folders
-        # Orbax logs tracebacks of what it raises anyway.
+        logging.set_verbosity(logging.ERROR)  # libraries warn of what is intended, such as read-only folders
+        # Orbax logs the tracebacks of errors that it raises anyway.
         logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
         try:
             _require(positional or len(argv) == 1, f"unexpected argument {argv[1:2]}; flags start with --")
@@ -83,7 +83,7 @@ def workdir() -> str:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    """absl's parser, but every fault is one line and exit code 2; --some-flag is --some_flag."""
+    """absl's parser, but every error is one line and exit code 2, and --some-flag means --some_flag."""
     argv = _underscored(argv)
     if "--help" in argv:
         print(sys.modules["__main__"].__doc__)
@@ -138,7 +138,7 @@ def find_config(argument: str) -> str:
 
 
 def _unknown_key(argv: Sequence[str]) -> str:
-    """The complaint about the first `--config.KEY` that no config declares, or nothing."""
+    """A sentence about the first `--config.KEY` that no config declares; "" if there is none."""
     for arg in argv:
         if arg.startswith("--config."):
             complaint = config_dict.unknown_key(arg.removeprefix("--config.").partition("=")[0])

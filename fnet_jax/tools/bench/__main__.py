@@ -275,7 +275,7 @@ def main(argv: Sequence[str]) -> int:
         baseline,
         plan.unit,
         facts,
-        [*([FLAGS.warning] if FLAGS.warning else []), *plan.warnings],
+        [*([FLAGS.remark] if FLAGS.remark else []), *plan.warnings],
         utilisation=command in ("step", "infer"),
     )
     print(report.table())
@@ -316,7 +316,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "name", None, "Name of the files, such as mixing-cpu; by default command and platform."
     )
-    flags.DEFINE_string("warning", None, "A sentence to write beside the figures.")
+    flags.DEFINE_string("remark", None, "A sentence to write beside the figures.")
 
 
 if __name__ == "__main__":
