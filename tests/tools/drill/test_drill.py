@@ -6,12 +6,12 @@ import random
 import shutil
 
 import pytest
-from fnet_jax.train.checksums import fault
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.tools.drill.check import differences, lost_steps
 from fnet_jax.tools.drill.life import damage_newest
 from fnet_jax.tools.drill.run import drill
+from fnet_jax.train.checkpoints.checksums import fault
 
 
 @pytest.fixture(scope="module")
