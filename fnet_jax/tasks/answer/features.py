@@ -33,7 +33,7 @@ class Context(NamedTuple):
 
     text: str
     pieces: np.ndarray  # i32[P]
-    offsets: np.ndarray  # i32[P, 2]: the characters [begin, end) that each piece stands for
+    offsets: np.ndarray  # i32[tokens, 2]: the characters [begin, end) that each token stands for
 
 
 @dataclasses.dataclass(frozen=True)

@@ -80,8 +80,8 @@ class PretrainDataset:
         for batch in batches:
             total = merge(total, baseline.sums(batch))
         everywhere: HostSums = {}
-        for part in hosts.all_gather(json.dumps(total)):
-            everywhere = merge(everywhere, json.loads(part))
+        for part in hosts.all_gather(total):
+            everywhere = merge(everywhere, part)
         return compute(everywhere)
 
 
@@ -90,9 +90,9 @@ def _prepared(config: Config, workdir: str) -> DatasetInfo:
     directory = prepare.dataset_dir(config.data, workdir)
 
     def ensure() -> DatasetInfo:
-        return prepare.ensure(config.data, config.model.max_seq_length, workdir)
+        return prepare.prepare(config.data, config.model.max_seq_length, directory)
 
-    if all(hosts.all_gather("there" if dataset.exists(directory) else "")):
+    if all(hosts.all_gather(dataset.exists(directory))):
         return ensure()
     if hosts.processes_without(directory):
         hosts.print_once(f"the hosts do not share {directory}; each prepares its own")

@@ -1,5 +1,6 @@
-"""The drill itself: one run undisturbed, one killed again and again, and what became of it."""
+"""The drill itself: trains a run undisturbed and one that is killed again and again, and compares them."""
 
+import dataclasses
 import json
 import os
 import random
@@ -10,8 +11,9 @@ from pydoc_data.topics import topics
 from tqdm import tqdm
 
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.files import write_atomically
 from fnet_jax.tools.drill.check import differences, lost_steps, report
-from fnet_jax.tools.drill.life import BEFORE_TRAINING, PHASES, Death, Life, damage_newest
+from fnet_jax.tools.drill.trainer import BEFORE_TRAINING, PHASES, Kill, Trainer, damage_newest
 
 DRILL_FILE = "drill.json"
 DAMAGE_SHARE = 0.12  # of the kills after which the newest checkpoint is damaged, where there is an older one
@@ -19,7 +21,7 @@ STEPS_PER_KILL = 30
 
 
 def keys(out: str, num_steps: int) -> dict[str, object]:
-    """The config of both runs: many small steps, and much to be interrupted between them."""
+    """The config of both runs: many short steps, with saves and evaluations between them."""
     return {
         "data.corpus": os.path.join(out, "corpus.jsonl"),
         "data.tokenizer_pieces": 600,
@@ -35,60 +37,70 @@ def keys(out: str, num_steps: int) -> dict[str, object]:
     }
 
 
-def drill(out: str, kills: int, seed: int) -> int:
-    """Runs the drill; returns how many things went wrong."""
+def drill(out: str, num_kills: int, seed: int) -> int:
+    """Runs the drill.
+
+    Args:
+        out: folder for both runs and `drill.json`; one of an earlier drill is emptied.
+        num_kills: how many times to kill the run.
+        seed: of moments, signals and damages.
+
+    Returns:
+        How many things went wrong.
+
+    Raises:
+        UserError: if the folder holds something else.
+    """
     begin = time.monotonic()
-    _make_room(out)
-    config = keys(out, num_steps=STEPS_PER_KILL * kills + 60)
+    _empty(out)
+    config = keys(out, num_steps=STEPS_PER_KILL * num_kills + 60)
     whole, killed = os.path.join(out, "undisturbed"), os.path.join(out, "killed")
     print("training undisturbed ...", flush=True)
-    faults = _finish(Life(whole, out, config), "the undisturbed run")
-    deaths: list[Death] = []
+    faults = _finish(Trainer(whole, out, config), "the undisturbed run")
+    kills: list[Kill] = []
     rng = random.Random(seed)
-    for number in tqdm(range(kills), desc="kills", unit="kill", mininterval=1):
+    for number in tqdm(range(num_kills), desc="kills", unit="kill", mininterval=1):
         if faults:
             break
-        death, faults = _one_kill(killed, out, config, rng, PHASES[number % len(PHASES)])
-        deaths.append(death)
-        if death.phase == "done":
+        kill, faults = _start_and_kill(killed, out, config, rng, PHASES[number % len(PHASES)])
+        kills.append(kill)
+        if kill.phase == "done":
             faults.append(f"the run was over after {number} kills; it needs more steps")
     if not faults:
-        faults = _finish(Life(killed, out, config), "the last start")
+        faults = _finish(Trainer(killed, out, config), "the last start")
     faults = faults or differences(whole, killed)
-    summary = report(deaths, faults, time.monotonic() - begin)
-    print(summary)
-    with open(os.path.join(out, DRILL_FILE), "w", encoding="utf-8") as file:
-        rows = [death.as_dict() for death in deaths]
-        json.dump({"seed": seed, "kills": rows, "faults": faults}, file, indent=1)
+    print(report(kills, faults, time.monotonic() - begin))
+    content = {"seed": seed, "kills": [dataclasses.asdict(kill) for kill in kills], "faults": faults}
+    write_atomically(os.path.join(out, DRILL_FILE), json.dumps(content, indent=1))
     print(f"details: {os.path.join(out, DRILL_FILE)}")
     return len(faults)
 
 
-def _one_kill(
+def _start_and_kill(
     workdir: str, out: str, config: dict[str, object], rng: random.Random, phase: str
-) -> tuple[Death, list[str]]:
-    """One start and its end, and perhaps a damage after it; what was not as it should be."""
+) -> tuple[Kill, list[str]]:
+    """One start and its end, perhaps damage to a checkpoint after it, and what was wrong."""
     if phase == "prepare":
         shutil.rmtree(os.path.join(workdir, "data"), ignore_errors=True)
-    life = Life(workdir, out, config, cached=phase != "compile")
-    death = life.kill(phase, rng)
-    faults = [f"{death.sentence()}: {fault}" for fault in life.faults(death)]
+    trainer = Trainer(workdir, out, config, cached=phase != "compile")
+    kill = trainer.kill(phase, rng)
+    faults = [f"{kill}: {fault}" for fault in trainer.faults(kill)]
     if faults:
-        return death, faults
-    death.steps_lost = 0 if death.phase in BEFORE_TRAINING else lost_steps(workdir)
-    if death.signal != "SIGKILL" and death.steps_lost:
-        faults.append(f"{death.sentence()}: {death.steps_lost} steps were not saved")
+        return kill, faults
+    kill.steps_lost = 0 if kill.phase in BEFORE_TRAINING else lost_steps(workdir)
+    if kill.signal != "SIGKILL" and kill.steps_lost:
+        faults.append(f"{kill}: {kill.steps_lost} steps were not saved")
     if rng.random() < DAMAGE_SHARE:
-        death.damage = damage_newest(workdir, rng)
-    return death, faults
+        kill.damage = damage_newest(workdir, rng)
+    return kill, faults
 
 
-def _finish(life: Life, name: str) -> list[str]:
-    code, text = life.wait()
+def _finish(trainer: Trainer, name: str) -> list[str]:
+    code, text = trainer.wait()
     return [] if code == 0 else [f"{name} ended with {code}: {text}"]
 
 
-def _make_room(out: str) -> None:
+def _empty(out: str) -> None:
     if os.path.exists(out):
         if os.listdir(out) and not os.path.exists(os.path.join(out, "corpus.jsonl")):
             raise UserError(f"--out={out} exists and is no drill's; name another folder")

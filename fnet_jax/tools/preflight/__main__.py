@@ -16,7 +16,6 @@ if any(arg.startswith("--topology") for arg in sys.argv):
     os.environ.update(ENVIRONMENT)
 
 import dataclasses
-import json
 import socket
 from collections.abc import Callable, Sequence
 
@@ -43,8 +42,8 @@ def ask(check: Callable[[], Finding]) -> Finding:
 
 def exchange(finding: Finding, name: str) -> list[tuple[str, Finding]]:
     """Host name and finding of each process, by their numbers."""
-    own = json.dumps([socket.gethostname(), dataclasses.asdict(finding)])
-    everyone = [json.loads(text) for text in hosts.all_gather(own, f"the check of the {name}")]
+    own = (socket.gethostname(), dataclasses.asdict(finding))
+    everyone = hosts.all_gather(own, f"the check of the {name}")
     return [(host, Finding(**values)) for host, values in everyone]
 
 
