@@ -8,10 +8,10 @@ import shutil
 import pytest
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.tools.drill.check import differences, lost_steps
-from fnet_jax.tools.drill.run import drill
-from fnet_jax.tools.drill.trainer import damage_newest
 from fnet_jax.train.checkpoints.checksums import fault
+from tests.tools.drill.check import differences, lost_steps
+from tests.tools.drill.run import drill
+from tests.tools.drill.trainer import damage_newest
 
 
 @pytest.fixture(scope="module")

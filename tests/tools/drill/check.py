@@ -10,10 +10,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from fnet_jax.core.workdir import CHECKPOINT_DIR
-from fnet_jax.tools.drill.trainer import Kill
 from fnet_jax.train.checkpoints.checkpointer import OPTIMIZER, VARIABLES, Checkpointer
 from fnet_jax.train.logs import example_ids
 from fnet_jax.train.logs.writers import read_jsonl
+from tests.tools.drill.trainer import Kill
 
 # Metrics that tell how fast the machine was.
 _TIMES = ("examples_per_second", "tokens_per_second", "data_wait_share", "eta_minutes", "goodput", "mfu")

@@ -13,7 +13,7 @@ import time
 from fnet_jax.core.workdir import CHECKPOINT_DIR
 from fnet_jax.runtime.lock import last_holder
 
-_ROOT = pathlib.Path(__file__).parents[3]
+_ROOT = pathlib.Path(__file__).parents[3]  # of the checkout; tests.conftest needs pytest
 _SIGNALS = ("SIGKILL", "SIGKILL", "SIGTERM", "SIGINT")
 _TIMEOUT = 300.0  # seconds for a start to reach its phase, and for a stopped trainer to be gone
 

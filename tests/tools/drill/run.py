@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import write_atomically
-from fnet_jax.tools.drill.check import differences, lost_steps, report
-from fnet_jax.tools.drill.trainer import BEFORE_TRAINING, PHASES, Kill, Trainer, damage_newest
+from tests.tools.drill.check import differences, lost_steps, report
+from tests.tools.drill.trainer import BEFORE_TRAINING, PHASES, Kill, Trainer, damage_newest
 
 DRILL_FILE = "drill.json"
 DAMAGE_SHARE = 0.12  # of the kills after which the newest checkpoint is damaged, where there is an older one
