@@ -7,14 +7,14 @@ from typing import Any
 import jax
 
 from fnet_jax.core.chips import find_chip
-from fnet_jax.tools.bench.timing import Program
+from fnet_jax.tools.bench.timing import TimedProgram
 from fnet_jax.train.perf import peak_flops
 
 
-def program(function: jax.stages.Wrapped, *args: Any, note: str = "") -> Program:
+def timed_program(function: jax.stages.Wrapped, *args: Any, note: str = "") -> TimedProgram:
     """Compiles `function(*args)`, which donates nothing; the arguments lie on the device already."""
     compiled, seconds = compile_timed(function, *args)
-    return Program(
+    return TimedProgram(
         lambda calls: repeat(lambda: compiled(*args), calls),
         memory=memory_of(compiled),
         compile_seconds=seconds,
