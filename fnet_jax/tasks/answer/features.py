@@ -32,8 +32,8 @@ class Context(NamedTuple):
     """A tokenised context."""
 
     text: str
-    tokens: np.ndarray  # i32[T]
-    offsets: np.ndarray  # i32[T, 2]: the characters [begin, end) that each token stands for
+    tokens: np.ndarray  # i32[tokens]
+    offsets: np.ndarray  # i32[tokens, 2]: the characters [begin, end) that each token stands for
 
 
 @dataclasses.dataclass(frozen=True)

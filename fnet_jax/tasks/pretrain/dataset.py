@@ -66,7 +66,7 @@ class PretrainDataset(Dataset):
             return {}
         baseline = UnigramBaseline.from_dataset(self._directory, self._config.data)
         own = merge_all(map(baseline.sums, batches))
-        return compute(merge_all(map(json.loads, hosts.all_gather(json.dumps(own)))))
+        return compute(merge_all(hosts.all_gather(own)))
 
 
 def _prepared(config: Config, workdir: str) -> DatasetInfo:
@@ -74,9 +74,9 @@ def _prepared(config: Config, workdir: str) -> DatasetInfo:
     directory = prepare.dataset_dir(config.data, workdir)
 
     def ensure() -> DatasetInfo:
-        return prepare.ensure(config.data, config.model.max_seq_length, workdir)
+        return prepare.prepare(config.data, config.model.max_seq_length, directory)
 
-    if all(hosts.all_gather("there" if dataset.exists(directory) else "")):
+    if all(hosts.all_gather(dataset.exists(directory))):
         return ensure()
     if hosts.processes_without(directory):
         hosts.print_once(f"the hosts do not share {directory}; each prepares its own")
