@@ -21,6 +21,7 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.data.corpus import prepare
 from fnet_jax.data.dataset import DatasetInfo
 from fnet_jax.runtime import cli
+from fnet_jax.train.concrete import read_config
 
 
 def summary(info: DatasetInfo, directory: str) -> str:
@@ -78,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
     flag, options = flags.FLAGS, argv[1:]
     _check_flags(options)
     share = parse_share(flag.shard) if flag.shard else None
-    config = cli.config()
+    config = read_config()
     directory = prepare.dataset_dir(config.data, cli.workdir())
     wanted = (config.data, config.model.max_seq_length, directory)
     started = time.monotonic()

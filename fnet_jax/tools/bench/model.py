@@ -17,17 +17,18 @@ from fnet_jax.core.config import AttentionImpl, Config, Mixer, ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding
 from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS
-from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import SequenceModel
-from fnet_jax.tools.aot.compile import complete, make_abstract_setup
 from fnet_jax.tools.bench import onnx as bench_onnx
 from fnet_jax.tools.bench import plan as plans
 from fnet_jax.tools.bench import torch as bench_torch
 from fnet_jax.tools.bench.mixing import IMPLS, batch_of
 from fnet_jax.tools.bench.plan import BenchPlan
-from fnet_jax.tools.bench.program import compile_timed, floor_seconds, memory_of, repeat, timed_program
+from fnet_jax.tools.bench.program import compile_timed, floor_seconds, repeat, timed_program
 from fnet_jax.tools.bench.timing import BenchCase, CaseSetting, TimedProgram
+from fnet_jax.train.concrete import facts_without_data, make_concrete
+from fnet_jax.train.memory import peak_bytes
 from fnet_jax.train.perf import train_flops_per_example
+from fnet_jax.train.setup import set_up
 from fnet_jax.train.state import create_state
 
 CLASSES = 2
@@ -39,7 +40,7 @@ def step_plan() -> BenchPlan:
     config = plans.config()
     if config.task != "pretrain":
         raise UserError(f"task={config.task!r} cannot be timed by step; give configs/pretrain.py")
-    config = complete(config)
+    config = make_concrete(config, facts_without_data(config))
     settings = plans.model_settings(config, [config.train.train_batch_size])
     found, warnings = _names()
     make_case = functools.partial(_step_case, config)
@@ -48,7 +49,8 @@ def step_plan() -> BenchPlan:
 
 def infer_plan() -> BenchPlan:
     """The forward pass of encoder and classifier, logits f32[B, 2], on one device."""
-    config = complete(plans.config())
+    config = plans.config()
+    config = make_concrete(config, facts_without_data(config))
     settings = plans.model_settings(config, [1, 8, 32])
     found, warnings = _names()
     if jax.default_backend() == "cpu":  # ONNX Runtime for other devices is another package for each
@@ -146,15 +148,14 @@ def _case(
 ) -> BenchCase:
     """A case that computes, on each device, a share of a training step with so many masked predictions."""
     model, batch = config.model, batch_of(setting)
-    flops = share * batch * train_flops_per_example(model, layer_mixers(model), predictions)
+    flops = share * batch * train_flops_per_example(model, predictions)
     floor = floor_seconds(flops, 0, model.dtype)
     made = functools.partial(make, name, config)
     return BenchCase(name, setting, made, batch * model.max_seq_length, flops, floor)
 
 
 def _make_step(name: str, config: Config) -> TimedProgram:
-    check(config)
-    setup = make_abstract_setup(config, jax.devices(), "train")
+    setup = set_up(config, devices=jax.devices(), facts=facts_without_data(config))
     batch = random_batch(setup.batch_structs(), config.model)
     if name in bench_torch.MODELS:
         return bench_torch.train_step(name, config.model, config.optim, batch, jax.devices()[0].platform)
@@ -168,7 +169,7 @@ def _make_step(name: str, config: Config) -> TimedProgram:
         state, sums = step(state, on_device)
         return state, sums
 
-    memory = memory_of(step)
+    memory = peak_bytes(step, jax.default_backend())
     return TimedProgram(lambda calls: repeat(once, calls), memory=memory, compile_seconds=seconds)
 
 

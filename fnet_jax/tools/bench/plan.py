@@ -8,8 +8,8 @@ from absl import flags
 
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.runtime import cli
 from fnet_jax.tools.bench.timing import BenchCase, CaseSetting, grid
+from fnet_jax.train.concrete import read_config
 
 DTYPES = ("float32", "bfloat16")
 INSTALL_PEERS = 'pip install "fnet_jax[bench]"'
@@ -53,7 +53,7 @@ def config() -> Config:
     """The config of `--config`, which must be given."""
     if FLAGS.config is None:
         raise UserError("--config is not given; such as --config=configs/pretrain.py:size=base")
-    return cli.config()
+    return read_config()
 
 
 def model_settings(model_config: Config, batches: Sequence[int] = ()) -> list[dict[str, int | str]]:

@@ -8,7 +8,6 @@ from typing import Any
 from fnet_jax.core import sweep
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CHECKPOINT_DIR
-from fnet_jax.runtime import cli
 from fnet_jax.tasks.classify import predictions
 from fnet_jax.tasks.open import open_labelled
 from fnet_jax.tasks.table import TASKS
@@ -25,6 +24,7 @@ from fnet_jax.tools.glue.table import (
 from fnet_jax.tools.sweep.point import PointResult, SweepPoint, make_point, predictions_file
 from fnet_jax.tools.sweep.results import SEED
 from fnet_jax.tools.sweep.run import predict_with, run_points
+from fnet_jax.train.concrete import make_config
 
 TASK, INIT_FROM, DATA_DIR, EPOCHS = "task", "init_from", "data.dir", "train.num_train_epochs"
 
@@ -204,7 +204,7 @@ class GlueJob:
 
     def _look_for_data(self, task: str) -> None:
         """Notes the splits of a task, or why it cannot be run; with MNLI also those of AX."""
-        data = cli.make_config(self._config_dict(task, self.options.init_from)).data
+        data = make_config(self._config_dict(task, self.options.init_from)).data
         try:
             found = open_labelled(task, data, 0)
         except UserError as error:

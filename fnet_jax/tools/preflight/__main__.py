@@ -24,6 +24,7 @@ from absl import flags
 from fnet_jax.core.errors import UserError
 from fnet_jax.runtime import cli, distributed, hosts
 from fnet_jax.tools.preflight.checks import Finding, Preflight
+from fnet_jax.train.concrete import read_config
 
 FLAGS = flags.FLAGS
 
@@ -81,7 +82,7 @@ def verdict(findings: Sequence[tuple[str, Finding]]) -> Finding:
 def main(argv: Sequence[str]) -> int:
     """Checks one thing after the other; the exit code says whether all is well."""
     del argv
-    config, workdir = cli.config(), cli.workdir()
+    config, workdir = read_config(), cli.workdir()
     named = (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
     auto = FLAGS.distributed == "auto" and not FLAGS.topology
     distributed.start(*named, auto or any(named), FLAGS.init_timeout_s, FLAGS.heartbeat_timeout_s)

@@ -27,7 +27,7 @@ def train_and_evaluate(directory: str) -> int:
 
     from fnet_jax.train.evaluate import evaluate_checkpoint
     from fnet_jax.train.loop import train
-    from fnet_jax.train.result_table import without_nan
+    from fnet_jax.train.logs.results import without_nan
 
     code = train(config, directory)
     if code == 0:

@@ -10,9 +10,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from fnet_jax.core.workdir import CHECKPOINT_DIR
-from fnet_jax.train import example_ids
-from fnet_jax.train.checkpoint import OPTIMIZER, VARIABLES, Checkpointer
-from fnet_jax.train.writers import read_jsonl
+from fnet_jax.train.checkpoints.checkpointer import OPTIMIZER, VARIABLES, Checkpointer
+from fnet_jax.train.logs import example_ids
+from fnet_jax.train.logs.writers import read_jsonl
 from tests.tools.drill.trainer import Kill
 
 # Metrics that tell how fast the machine was.

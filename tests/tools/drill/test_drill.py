@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.train.checksums import fault
+from fnet_jax.train.checkpoints.checksums import fault
 from tests.tools.drill.check import differences, lost_steps
 from tests.tools.drill.run import drill
 from tests.tools.drill.trainer import damage_newest
