@@ -26,8 +26,8 @@ def train_and_evaluate(directory: str) -> int:
     begin = time.monotonic()
 
     from fnet_jax.train.evaluate import evaluate_checkpoint
-    from fnet_jax.train.loop import train
     from fnet_jax.train.logs.results import without_nan
+    from fnet_jax.train.loop import train
 
     code = train(config, directory)
     if code == 0:
