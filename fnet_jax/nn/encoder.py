@@ -46,7 +46,8 @@ class Encoder(nn.Module):
             type_ids_BL: segment of each token.
             deterministic: False draws dropout masks from the `dropout` generator.
             padding_mask_BL: True at real tokens, the only ones that attention and mean pooling look at; by
-                default wherever the token is not `PAD_ID`.
+                default wherever the token is not `PAD_ID`. `attention_impl='cudnn'` takes padding at the end
+                only.
 
         Returns:
             sequence_BLD, and pooled_BD = tanh(Dense(sequence at position 0)), or of the mean over all
