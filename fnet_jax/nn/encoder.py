@@ -111,7 +111,7 @@ class Embedder(nn.Module):
                 f"cut the input or raise max_seq_length"
             )
         input_ids_BL, type_ids_BL = (constrain(ids, "batch", "length") for ids in (input_ids_BL, type_ids_BL))
-        word_VE = gather_param(self.word.embedding, "word/embedding", whole="")
+        word_VE = gather_param(self.word.embedding, "word/embedding", whole=None)
         word_BLE = jnp.take(word_VE, input_ids_BL, axis=0)
         position_LE = gather_param(self.position.embedding, "position/embedding")[:length]
         type_BLE = jnp.take(gather_param(self.type.embedding, "type/embedding"), type_ids_BL, axis=0)
