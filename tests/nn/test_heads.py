@@ -13,7 +13,7 @@ from fnet_jax.nn.encoder import layer_runs
 from fnet_jax.nn.heads import PretrainModel, SequenceModel, make_model, param_count
 from fnet_jax.nn.losses import pretrain_sums
 from fnet_jax.tasks.kinds import make_objective
-from fnet_jax.tools.aot.hlo import collective_kinds
+from tests.hlo import collective_kinds
 from tests.nn import reference
 
 INPUTS = ("input_ids", "type_ids", "masked_lm_positions")
