@@ -87,7 +87,7 @@ def test_every_tool_is_a_command(installed, tmp_path):
     tools = REPOSITORY / "fnet_jax" / "tools"
     programs = [path for path in tools.rglob("*.py") if "cli.run(" in path.read_text()]
     names = {path.parent.name if path.stem == "__main__" else path.stem for path in programs}
-    assert names == {*COMMANDS, "point"}  # one of a sweep is started by `sweep`
+    assert names == {*COMMANDS, "run_point"}  # one of a sweep is started by `sweep`
     listed = run(installed, tmp_path, "fnet", "--help")
     assert all(f"    {name} " in listed for name in COMMANDS)
     assert "--top_k" in run(installed, tmp_path, "fnet", "predict", "--help")

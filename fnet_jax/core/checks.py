@@ -158,11 +158,7 @@ def check_has_effect(c: Config, key: str) -> None:
             "no layer is an attention layer",
         ),
         (d.tokenizer != "", "data.tokenizer_pieces data.tokenizer_algorithm", "data.tokenizer is given"),
-        (
-            c.is_pretraining and d.corpus == "pydocs",
-            "data.text_field",
-            "data.corpus='pydocs' has no fields",
-        ),
+        (c.is_pretraining and d.corpus == "pydocs", "data.text_field", "data.corpus='pydocs' has no fields"),
         (o.warmup_proportion > 0, "optim.num_warmup_steps", "optim.warmup_proportion is set"),
         (o.weight_decay == 0, "optim.decay_mask", "optim.weight_decay=0"),
         (t.num_train_epochs > 0, "train.num_train_steps", "train.num_train_epochs is set"),

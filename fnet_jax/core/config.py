@@ -49,13 +49,11 @@ class ModelConfig:
     )
     vocab_size: int = key(0, "V: tokens of the vocabulary; 0: those of the tokenizer", NOT_NEGATIVE, SIZE)
     dropout_rate: float = key(0.1, "after the embeddings and the feed-forward layers", BELOW_ONE)
-    mixing_dropout_rate: float = key(0.1, "dropout of attention probabilities", BELOW_ONE)
+    mixing_dropout_rate: float = key(0.1, "of attention probabilities", BELOW_ONE)
     pooling: Literal["first", "mean"] = key(
         "first", "first: the [CLS] position, as the original; mean: of all positions but the padding"
     )
-    classifier_dropout_rate: float = key(
-        0.0, "dropout of the classifier's input; the original has none", BELOW_ONE
-    )
+    classifier_dropout_rate: float = key(0.0, "of the classifier's input; the original has none", BELOW_ONE)
     num_outputs: int = key(
         0,
         "C: outputs of the classifier; 0: the number of labels, 1 for regression, 2 for spans",
@@ -88,9 +86,7 @@ class DataConfig:
     max_predictions_per_seq: int = key(80, "P: predicted tokens of an example, at most", POSITIVE)
     masking_rate: float = key(0.15, "share of tokens to predict", SHARE)
     mask_token_proportion: float = key(0.8, "share of these that become [MASK]", NOT_NEGATIVE)
-    random_token_proportion: float = key(
-        0.1, "share of these that become a random token; the rest stays", NOT_NEGATIVE
-    )
+    random_token_proportion: float = key(0.1, "share of these that become a random token", NOT_NEGATIVE)
     whole_word_masking: bool = key(False, "choose words to predict, not tokens")
     num_workers: int = key(0, "input processes per host; 0: threads of the trainer", NOT_NEGATIVE)
     prefetch: int = key(2, "batches ready on the devices ahead of the step", POSITIVE)
@@ -113,13 +109,9 @@ class DataConfig:
         Rule("one name or more", lambda names: len(names) > 0),
     )
     max_query_length: int = key(64, "task answer: tokens of the question that are read", POSITIVE)
-    doc_stride: int = key(
-        128, "task answer: tokens from one window of a long context to the start of the next", POSITIVE
-    )
+    doc_stride: int = key(128, "task answer: tokens between the starts of neighbouring windows", POSITIVE)
     max_answer_length: int = key(30, "task answer: tokens of an answer, at most", POSITIVE)
-    null_score_diff_threshold: float = key(
-        0.0, 'task answer: how far "no answer" must outscore the best span; SQuAD 2'
-    )
+    null_score_diff_threshold: float = key(0.0, 'how far "no answer" must outscore the best span; SQuAD 2')
     max_train_examples: int = key(0, "use only so many, chosen by seed; 0: all", NOT_NEGATIVE)
     max_eval_examples: int = key(
         0, "use only so many of each validation split, always the same; 0: all", NOT_NEGATIVE
@@ -133,7 +125,7 @@ class OptimConfig:
     learning_rate: float = key(1e-4, "learning rate at the end of the warm-up", POSITIVE)
     schedule: Schedule = key("linear", "of the learning rate after the warm-up")
     num_warmup_steps: int = key(10_000, "steps in which the learning rate rises from 0", NOT_NEGATIVE)
-    warmup_proportion: float = key(0.0, "share of all steps, in place of num_warmup_steps; 0: off", BELOW_ONE)
+    warmup_proportion: float = key(0.0, "of all steps, in place of num_warmup_steps; 0: off", BELOW_ONE)
     adam_b1: float = key(0.9, "decay of the mean of gradients", BELOW_ONE)
     adam_b2: float = key(0.999, "decay of the mean of squared gradients", BELOW_ONE)
     adam_eps: float = key(1e-6, "added to the root of the mean of squares", POSITIVE)
@@ -155,13 +147,13 @@ class TrainConfig:
     gradient_accum_steps: int = key(1, "parts of a batch that are computed one after the other", POSITIVE)
     eval_batch_size: int = key(256, "examples of an evaluation batch, over all devices", POSITIVE)
     eval_frequency: int = key(2_000, "steps between evaluations; 0: only at the end", NOT_NEGATIVE)
-    eval_proportion: float = key(0.0, "share of all steps, in place of eval_frequency; 0: off", BELOW_ONE)
+    eval_proportion: float = key(0.0, "of all steps, in place of eval_frequency; 0: off", BELOW_ONE)
     max_num_eval_steps: int = key(100, "batches per evaluation; 0: the whole held-out split", NOT_NEGATIVE)
     save_checkpoints_steps: int = key(2_000, "steps between checkpoints", POSITIVE)
     max_to_keep: int = key(3, "checkpoints that are kept, the newest", POSITIVE)
     keep_best: bool = key(False, "save at every evaluation, and keep the checkpoint with the best score")
     early_stop_evals: int = key(
-        0, "stop after so many evaluations without a better score; 0: never", NOT_NEGATIVE
+        0, "evaluations without a better score that stop the run; 0: off", NOT_NEGATIVE
     )
     log_frequency: int = key(100, "steps between lines of metrics", POSITIVE)
     on_nan: Literal["stop", "skip"] = key(

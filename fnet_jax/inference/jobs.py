@@ -98,8 +98,8 @@ class FillMask(Job[str, list[list[Guess]]]):
 
         def top(variables: Variables, fields: Fields) -> tuple[jax.Array, jax.Array]:
             logits = apply(model, variables, fields, fields["positions"])
-            values_BPK, pieces_BPK = jax.lax.top_k(jax.nn.softmax(_masked_lm(logits)), top_k)
-            return values_BPK, pieces_BPK
+            values_BPT, tokens_BPT = jax.lax.top_k(jax.nn.softmax(_masked_lm(logits)), top_k)
+            return values_BPT, tokens_BPT
 
         self.function = Function("fill_mask", top, (top_k,))
 
@@ -110,9 +110,9 @@ class FillMask(Job[str, list[list[Guess]]]):
     def answer(self, asked: Asked, outputs: Sequence[Any]) -> list[list[Guess]]:
         """Guesses for each [MASK], best first."""
         guesses = []
-        for row, (values_PK, pieces_PK) in zip(asked.rows, outputs, strict=True):
+        for row, (values_PT, tokens_PT) in zip(asked.rows, outputs, strict=True):
             for slot in range(len(row["positions"])):
-                best = zip(pieces_PK[slot], values_PK[slot], strict=True)
+                best = zip(tokens_PT[slot], values_PT[slot], strict=True)
                 guesses.append([Guess(self._reader.piece(int(piece)), float(value)) for piece, value in best])
         return guesses
 

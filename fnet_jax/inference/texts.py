@@ -109,8 +109,8 @@ class Reader:
                 f"text {_shown(text)} has {len(ids) + 2} pieces, and its last {MASK_TEXT} stands behind the "
                 f"{self.length} that the model takes; shorten the text, or take windows of it (stride)"
             )
-        center_M1 = masks[:, None] - begins - size / 2
-        best = begins[np.abs(center_M1).argmin(axis=1)]
+        center_P1 = masks[:, None] - begins - size / 2
+        best = begins[np.abs(center_P1).argmin(axis=1)]
         return Asked([self._masked_row(ids, int(begin), masks[best == begin]) for begin in np.unique(best)])
 
     def _masked_row(self, ids: list[int], begin: int, masks: np.ndarray) -> Row:

@@ -23,7 +23,7 @@ import jax
 from fnet_jax.core.config import FourierImpl
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import num_shards
-from fnet_jax.nn import dft, dft_pairs
+from fnet_jax.nn import dft, dft_sharded
 from fnet_jax.nn.kernels import fourier_tpu
 from fnet_jax.nn.matrices import MAX_EXACT_SIZE, accum_dtype, einsum, hadamard_factors
 from fnet_jax.nn.parallel import shard_map_batch, with_whole_sequences
@@ -34,13 +34,19 @@ Transform = Callable[[jax.Array], jax.Array]
 # cpu: fft measured fastest at every length tried, docs/bench/mixing-cpu.md.
 # cuda, rocm: fft by the paper's finding (section 3.2) that the FFT is faster on GPUs; not measured here.
 # tpu: XLA's estimates for one v5e chip, docs/mixing.md; estimates, not timings.
-_ANY = MAX_EXACT_SIZE
-_AUTO: dict[str, tuple[tuple[FourierImpl, int], ...]] = {
-    "cpu": (("fft", _ANY),),
-    "cuda": (("fft", _ANY),),
-    "rocm": (("fft", _ANY),),
-    "tpu": (("dft", 1024), ("split", _ANY)),
+_AUTO: dict[str, tuple[tuple[FourierImpl, float], ...]] = {
+    "cpu": (("fft", math.inf),),
+    "cuda": (("fft", math.inf),),
+    "rocm": (("fft", math.inf),),
+    "tpu": (("dft", 1024), ("split", math.inf)),
 }
+
+
+def _symmetric(fn: Transform) -> Transform:
+    """Declares the linear map `fn` symmetric: its VJP is `fn` itself and needs nothing saved."""
+    op = jax.custom_vjp(fn)
+    op.defvjp(lambda x: (fn(x), None), lambda _, g: (op(g),))
+    return op
 
 
 def choose_impl(platform: str, length: int, width: int) -> FourierImpl:
@@ -48,8 +54,7 @@ def choose_impl(platform: str, length: int, width: int) -> FourierImpl:
 
     Args:
         platform: as a device names it: cpu, cuda, rocm, tpu; 'gpu' means cuda.
-        length: L.
-        width: D.
+        length, width: L and D.
 
     Returns:
         A valid `impl` other than 'auto'; 'fft' for platforms not in the table.
@@ -66,8 +71,8 @@ def fourier(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     the backward pass is the same operator and saves nothing.
 
     Args:
-        x_BLD: real input: float32, bfloat16 or float64.
-        impl: how, see `nn/dft.py`; 'auto' chooses for the platform that is compiled for, see
+        x_BLD: float32, bfloat16 or float64.
+        impl: which implementation, see `nn/dft.py`; 'auto' chooses for the platform that is compiled for, see
             `choose_impl`.
 
     Returns:
@@ -76,41 +81,25 @@ def fourier(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     Raises:
         ValueError: for an unknown `impl`, or one that cannot serve L or D.
     """
-    return _apply(_FOURIER, _FOURIER_DIVIDED, x_BLD, impl)
+    return _discrete_fourier(x_BLD, dft.FOURIER, impl)
 
 
 def hartley(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     """Hartley mixing: `Re(F_L x F_D) − Im(F_L x F_D)`, a real transform that loses no information.
 
     The same as Σ x[j, k]·cas(2π(j·l/L + k·d/D)) with cas = cos + sin; unscaled (the `H_NET` of
-    arXiv 2205.12399). Applied twice it gives L·D·x.
-
-    Args:
-        x_BLD: real input: float32, bfloat16 or float64.
-        impl: as in `fourier`.
-
-    Returns:
-        y_BLD, same shape and dtype.
-
-    Raises:
-        ValueError: as in `fourier`.
+    arXiv 2205.12399). Applied twice it gives L·D·x. Arguments, result and errors as `fourier`.
     """
-    return _apply(_HARTLEY, _HARTLEY_DIVIDED, x_BLD, impl)
+    return _discrete_fourier(x_BLD, dft.HARTLEY, impl)
 
 
 def dct(x_BLD: jax.Array) -> jax.Array:
-    """Cosine mixing: the 2-D discrete cosine transform of type II, orthonormal.
+    """Cosine mixing: the 2-D discrete cosine transform of type II, orthonormal; y_BLD in the dtype of x.
 
     `y = T_L x T_D^T` with T_n[k, j] = s_k·cos(π(2j+1)k/2n), s_0 = √(1/n), else √(2/n): what
     `scipy.fft.dctn(x, norm='ortho')` computes. The first row needs another factor than the rest
     before the matrix is orthogonal at all, so the orthonormal form is the only natural one; the
     gradient then is the inverse transform and keeps its norm.
-
-    Args:
-        x_BLD: real input: float32, bfloat16 or float64.
-
-    Returns:
-        y_BLD, same shape and dtype.
 
     Raises:
         ValueError: if L or D is above `MAX_EXACT_SIZE`.
@@ -120,12 +109,11 @@ def dct(x_BLD: jax.Array) -> jax.Array:
 
 def _dct_along(axis: int, x: jax.Array) -> jax.Array:
     # Folding: measured 1.5 times as fast as the dense form on a CPU, docs/mixing.md; elsewhere unknown.
-    ways = {"cpu": dft.dct_folded, "default": dft.dct_dense}
-    return jax.lax.platform_dependent(
-        x, **{platform: functools.partial(way, axis=axis) for platform, way in ways.items()}
-    )
+    folded, dense = (functools.partial(impl, axis=axis) for impl in (dft.dct_folded, dft.dct_dense))
+    return jax.lax.platform_dependent(x, cpu=folded, default=dense)
 
 
+@_symmetric
 def hadamard(x_BLD: jax.Array) -> jax.Array:
     """Hadamard mixing: `y = H_L x H_D`, additions and subtractions only where that is possible.
 
@@ -139,27 +127,11 @@ def hadamard(x_BLD: jax.Array) -> jax.Array:
       The m×m Hartley matrix cos + sin (2πjk/m) takes the place of Paley's: it too is real,
       symmetric, and squares to m·I; its entries lie in ±√2 instead of being ±1. 6 = 3·2.
 
-    Args:
-        x_BLD: real input: float32, bfloat16 or float64; any L, any D.
-
-    Returns:
-        y_BLD, same shape and dtype. Applied twice: L·D·x.
+    Applied twice it gives L·D·x. y_BLD has the dtype of x.
 
     Raises:
         ValueError: if the odd factor m of L or D is above `MAX_EXACT_SIZE`.
     """
-    return _hadamard(x_BLD)
-
-
-def _symmetric(fn: Transform) -> Transform:
-    """Declares the linear map `fn` symmetric: its VJP is `fn` itself and needs nothing saved."""
-    op = jax.custom_vjp(fn)
-    op.defvjp(lambda x: (fn(x), None), lambda _, g: (op(g),))
-    return op
-
-
-@_symmetric
-def _hadamard(x_BLD: jax.Array) -> jax.Array:
     _, length, width = x_BLD.shape
     along_length = functools.partial(_kronecker, size=length, before=1)
     return with_whole_sequences(along_length, _kronecker(x_BLD, width, before=length))
@@ -182,54 +154,48 @@ def _kernel(x_BLD: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(x_BLD, tpu=fourier_tpu.fourier, default=interpreted)
 
 
-Ways = Mapping[FourierImpl, Transform]
-
-# XLA's partitioner gathers the whole batch for an FFT or a kernel: those run per device.
-_FOURIER: Ways = {
-    "fft": _symmetric(shard_map_batch(dft.fourier_fft)),
-    "dft": _symmetric(dft.fourier_dense),
-    "folded": _symmetric(dft.fourier_folded),
-    "split": _symmetric(dft.fourier_split),
-    "pallas": _symmetric(shard_map_batch(_kernel)),
-}
-_HARTLEY: Ways = {
-    "fft": _symmetric(shard_map_batch(dft.hartley_fft)),
-    "dft": _symmetric(dft.hartley_dense),
-    "folded": _symmetric(dft.hartley_folded),
-    "split": _symmetric(dft.hartley_split),
-}
-
-
-def _divided(wanted: dft.Wanted) -> Ways:
-    """The same for positions that are divided over devices."""
-    ways: tuple[FourierImpl, ...] = ("fft", "dft", "folded", "split")
-    return {way: _symmetric(functools.partial(dft_pairs.transform, way=way, wanted=wanted)) for way in ways}
+@functools.cache
+def _implementations(weights: dft.Weights, sharded: bool) -> Mapping[FourierImpl, Transform]:
+    """All that compute a·Re f + b·Im f, see `dft.py`, by name; `sharded`: where positions are sharded."""
+    found: dict[FourierImpl, Transform]
+    if sharded:
+        found = {
+            impl: functools.partial(dft_sharded.transform, weights=weights, impl=impl)
+            for impl in dft_sharded.IMPLEMENTATIONS
+        }
+    else:
+        fft, dense, folded, split = (
+            functools.partial(fn, weights=weights) for fn in (dft.fft, dft.dense, dft.folded, dft.split)
+        )
+        # XLA's partitioner gathers the whole batch for an FFT or a kernel: those run on each device's shard.
+        found = {"fft": shard_map_batch(fft), "dft": dense, "folded": folded, "split": split}
+        if weights == dft.FOURIER:
+            found["pallas"] = shard_map_batch(_kernel)
+    return {impl: _symmetric(fn) for impl, fn in found.items()}
 
 
-_FOURIER_DIVIDED, _HARTLEY_DIVIDED = _divided(dft_pairs.FOURIER), _divided(dft_pairs.HARTLEY)
-
-
-def _apply(whole: Ways, divided: Ways, x_BLD: jax.Array, impl: FourierImpl) -> jax.Array:
-    ways = whole
-    if num_shards("length") > 1:
-        ways = divided
-        if reason := dft_pairs.why_not(x_BLD.shape[-1]):
-            raise UserError(f"positions cannot be divided: {reason}")
+def _discrete_fourier(x_BLD: jax.Array, weights: dft.Weights, impl: FourierImpl) -> jax.Array:
+    sharded = num_shards("length") > 1
+    implementations = _implementations(weights, sharded)
+    if sharded and (reason := dft_sharded.why_unsupported(x_BLD.shape[-1])):
+        raise UserError(f"positions cannot be divided: {reason}")
     if impl == "auto":
-        return _for_platform(ways, x_BLD)
-    if impl not in ways:
-        where = "with mesh.seq above 1" if ways is divided else "here"
-        raise UserError(f"fourier_impl={impl!r} is not among the ways {where}: auto, {', '.join(ways)}")
-    if impl == "pallas" and (reason := fourier_tpu.why_not(*x_BLD.shape[1:])):
+        return _for_platform(implementations, x_BLD)
+    if impl not in implementations:
+        where = "with mesh.seq above 1" if sharded else "here"
+        raise UserError(
+            f"fourier_impl={impl!r} is not among the ways {where}: auto, {', '.join(implementations)}"
+        )
+    if impl == "pallas" and (reason := fourier_tpu.why_unsupported(*x_BLD.shape[1:])):
         raise UserError(f"fourier_impl='pallas' cannot serve this model: {reason}; fourier_impl='auto' can")
-    return ways[impl](x_BLD)
+    return implementations[impl](x_BLD)
 
 
-def _for_platform(ways: Ways, x_BLD: jax.Array) -> jax.Array:
-    """Decides when the program is lowered, so that compiling for another machine decides for that one."""
+def _for_platform(implementations: Mapping[FourierImpl, Transform], x_BLD: jax.Array) -> jax.Array:
+    """Takes `choose_impl` when the program is lowered: right also when one compiles for another machine."""
     by_platform = {name: choose_impl(name, *x_BLD.shape[1:]) for name in _AUTO}
     if len(set(by_platform.values())) == 1:
-        return ways[by_platform["cpu"]](x_BLD)
-    branches = {name: ways[impl] for name, impl in by_platform.items()}
-    auto = _symmetric(lambda x: jax.lax.platform_dependent(x, **branches, default=ways["fft"]))
+        return implementations[by_platform["cpu"]](x_BLD)
+    branches = {name: implementations[impl] for name, impl in by_platform.items()}
+    auto = _symmetric(lambda x: jax.lax.platform_dependent(x, **branches, default=implementations["fft"]))
     return auto(x_BLD)

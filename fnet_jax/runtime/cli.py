@@ -1,27 +1,23 @@
-"""What every entry point shares: flags, exit codes, one line instead of a traceback.
+"""What every entry point shares: flags, exit codes, and errors in one line instead of a traceback.
 
-Exit codes: 0 done; 1 an error of the program or machine; 2 bad input, said in one line before any
+Exit codes: 0 done; 1 an error of the program or machine; 2 bad input, reported in one line before any
 device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or SIGTERM, state saved
 (docs/faults.md).
 """
 
-import json
 import os
 import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from fnet_jax.core import config_dict
-from fnet_jax.core.config import Config
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.core.workdir import CONFIG_FILE, adopt_model, saved_config
 from fnet_jax.runtime import hosts
 
 EXIT_MACHINE_ERROR = 1
@@ -41,16 +37,16 @@ def define_run_flags() -> None:
 
 
 def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -> None:
-    """Parses the flags, runs `main(argv)` and exits with its code; errors made for people are one line.
+    """Parses the flags, runs `main(argv)` and exits with its code; errors for people are one line.
 
     Args:
-        main: gets the program's name and what is left after the flags.
-        positional: whether anything may be left; otherwise it is an error.
+        main: gets the program's name and the arguments that are no flags.
+        positional: whether such arguments are allowed.
     """
 
     def guarded(argv: Sequence[str]) -> int | None:
-        logging.set_verbosity(logging.ERROR)  # libraries warn of what is meant so, such as read-only folders
-        # Orbax logs tracebacks of what it raises anyway.
+        logging.set_verbosity(logging.ERROR)  # libraries warn of what is intended, such as read-only folders
+        # Orbax logs the tracebacks of errors that it raises anyway.
         logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
         try:
             _require(positional or len(argv) == 1, f"unexpected argument {argv[1:2]}; flags start with --")
@@ -71,44 +67,6 @@ def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -
     app.run(guarded, flags_parser=_parse_flags)
 
 
-def config() -> Config:
-    """The checked config of `--config`; with `--print_config` prints it and exits.
-
-    Without `--config`, the config saved in `--workdir` by an earlier run.
-
-    Raises:
-        UserError: if neither is there, or the config cannot work.
-    """
-    if flags.FLAGS.config is not None:
-        overrides = config_flags.get_override_values(flags.FLAGS["config"])
-        parsed = make_config(flags.FLAGS.config, overrides, flags.FLAGS.workdir and workdir())
-    else:
-        saved = saved_config(workdir())
-        _require(saved is not None, f"--config is not given and --workdir={workdir()} holds no {CONFIG_FILE}")
-        assert saved is not None
-        parsed = saved
-    if flags.FLAGS.print_config:
-        print(json.dumps(config_dict.to_dict(parsed), indent=2))
-        sys.exit(0)
-    return parsed
-
-
-def make_config(
-    config: ml_collections.ConfigDict, overrides: Collection[str] = (), workdir: str | None = None
-) -> Config:
-    """The checked config of a run; a labelled task takes its model from where it starts.
-
-    Args:
-        config: as a config file gives it, with the overrides applied.
-        overrides: dotted keys that the user set by hand.
-        workdir: of the run, if it has one.
-
-    Raises:
-        UserError: if the config cannot work.
-    """
-    return adopt_model(config_dict.parse(config, overrides), overrides, workdir)
-
-
 def workdir() -> str:
     """The value of `--workdir`.
 
@@ -125,7 +83,7 @@ def workdir() -> str:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    """absl's parser, but every fault is one line and exit code 2; --some-flag is --some_flag."""
+    """absl's parser, but every error is one line and exit code 2, and --some-flag means --some_flag."""
     argv = _underscored(argv)
     if "--help" in argv:
         print(sys.modules["__main__"].__doc__)
@@ -180,7 +138,7 @@ def find_config(argument: str) -> str:
 
 
 def _unknown_key(argv: Sequence[str]) -> str:
-    """The complaint about the first `--config.KEY` that no config declares, or nothing."""
+    """A sentence about the first `--config.KEY` that no config declares; "" if there is none."""
     for arg in argv:
         if arg.startswith("--config."):
             complaint = config_dict.unknown_key(arg.removeprefix("--config.").partition("=")[0])

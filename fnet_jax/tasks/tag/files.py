@@ -8,57 +8,30 @@ import numpy as np
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import write_atomically
-from fnet_jax.tasks.files.columns import sentences
 from fnet_jax.tasks.files.own_files import complete, paths_of
-from fnet_jax.tasks.files.tables import read_text
 from fnet_jax.tasks.splits import Split, TaskData, class_ids
 from fnet_jax.tasks.table import Task
 from fnet_jax.tasks.tag import schemes as tag_schemes
+from fnet_jax.tasks.tag.conll import ConllFile, in_columns, read_conll
 
 SUFFIXES = (".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TagSplit(Split):
-    """Sentences of words with a tag each; N sentences.
+    """Sentences of words with a tag each; columns as in `Split`, and
 
     Attributes:
-        name, ids, source, official_rows: see `Split`.
         words: N lists of words.
         labels: N arrays i32, a class id per word; None where the source has no tags.
     """
 
-    name: str
     words: list[list[str]]
-    labels: list[np.ndarray] | None
-    ids: list[int]
-    source: str
-    official_rows: int | None = None
+    labels: list[np.ndarray] | None = None
 
     def example(self, row: int) -> tuple[str, ...]:
         """The words with spaces between them."""
         return (" ".join(self.words[row]),)
-
-
-@dataclasses.dataclass(frozen=True)
-class _File:
-    """What a file holds.
-
-    Attributes:
-        path: of the file.
-        words: of each sentence.
-        tags: of each sentence; None if the file has no such column.
-        lines: number of the line of each word, from 1.
-    """
-
-    path: str
-    words: list[list[str]]
-    tags: list[list[str]] | None
-    lines: list[list[int]]
-
-    def where(self, sentence: int, word: int) -> str:
-        """ "PATH:LINE" of a word."""
-        return f"{self.path}:{self.lines[sentence][word]}"
 
 
 def read_tag(task: Task, data: DataConfig) -> TaskData[TagSplit]:
@@ -76,7 +49,7 @@ def read_tag(task: Task, data: DataConfig) -> TaskData[TagSplit]:
     Raises:
         UserError: naming file and line, or the key.
     """
-    files = {name: _read(path, data) for name, path in paths_of(task, data, SUFFIXES).items()}
+    files = {name: read_conll(path, data) for name, path in paths_of(task, data, SUFFIXES).items()}
     if files["train"].tags is None:
         raise UserError(f"{files['train'].path} has one column, so no tags to train on")
     schemes = {
@@ -96,50 +69,20 @@ def read_tag(task: Task, data: DataConfig) -> TaskData[TagSplit]:
     return dataclasses.replace(found, warnings=(*warnings, *found.warnings))
 
 
-def _in_iob2(file: _File) -> _File:
+def _in_iob2(file: ConllFile) -> ConllFile:
     return dataclasses.replace(
         file, tags=[tag_schemes.iob1_to_iob2(sentence) for sentence in file.tags or []]
     )
 
 
-def _split(name: str, file: _File, labels: tuple[str, ...]) -> TagSplit:
+def _split(name: str, file: ConllFile, labels: tuple[str, ...]) -> TagSplit:
     ids = None
     if file.tags is not None:
         places = [(i, j) for i, sentence in enumerate(file.tags) for j in range(len(sentence))]
         flat = class_ids([file.tags[i][j] for i, j in places], labels, lambda row: file.where(*places[row]))
         ids = np.split(flat, np.cumsum([len(sentence) for sentence in file.tags])[:-1])
-    return TagSplit(name, file.words, ids, list(range(len(file.words))), file.path)
-
-
-def _read(path: str, data: DataConfig) -> _File:
-    words: list[list[str]] = []
-    tags: list[list[str]] = []
-    lines: list[list[int]] = []
-    width = 0
-    numbered = enumerate((line.rstrip("\r") for line in read_text(path).split("\n")), start=1)
-    for sentence in sentences(numbered):
-        for column in (words, tags, lines):
-            column.append([])
-        for number, columns in sentence:
-            width = width or len(columns)
-            if len(columns) != width:
-                raise UserError(f"{path}:{number}: {len(columns)} columns, not {width} as the lines before")
-            words[-1].append(_column(columns, data.word_column, "data.word_column", path, number))
-            if width > 1:
-                tags[-1].append(_column(columns, data.tag_column, "data.tag_column", path, number))
-            lines[-1].append(number)
-    if not words:
-        raise UserError(f"{path} holds no sentences")
-    return _File(path, words, tags if width > 1 else None, lines)
-
-
-def _column(columns: list[str], index: int, key: str, path: str, number: int) -> str:
-    """A column by its number, from the end if negative."""
-    if not -len(columns) <= index < len(columns):
-        raise UserError(f"{key}={index}: {path}:{number} has {len(columns)} columns, counted from 0")
-    if not columns[index]:
-        raise UserError(f"{path}:{number}: column {index} ({key}) is empty")
-    return columns[index]
+    rows = list(range(len(file.words)))
+    return TagSplit(name=name, ids=rows, source=file.path, words=file.words, labels=ids)
 
 
 def write_conll(path: str, split: TagSplit, names: Sequence[str], predicted: Sequence[np.ndarray]) -> None:
@@ -158,8 +101,3 @@ def write_conll(path: str, split: TagSplit, names: Sequence[str], predicted: Seq
         ids = [*([split.labels[number]] if split.labels else []), predicted[number]]
         parts.append(in_columns([words, *([names[label] for label in labels] for labels in ids)]))
     write_atomically(path, "".join(parts).encode())
-
-
-def in_columns(columns: Sequence[Sequence[str]]) -> str:
-    """A sentence: a line per word, tabs between the columns, an empty line at the end."""
-    return "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)) + "\n"

@@ -10,7 +10,7 @@ from fnet_jax.inference import jobs, task_jobs
 from fnet_jax.inference.jobs import Job, Parts
 from fnet_jax.inference.texts import Long
 from fnet_jax.tasks.classify.glue import LAYOUTS
-from fnet_jax.tasks.files.records import scalar
+from fnet_jax.tasks.files.reader import scalar
 
 Fields = Mapping[str, Any]
 

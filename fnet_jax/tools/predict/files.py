@@ -3,13 +3,12 @@
 import collections
 import contextlib
 import dataclasses
-import gzip
 import json
 import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal
 
 from tqdm import tqdm
 
@@ -17,8 +16,9 @@ from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.files import atomic_file, remove, temporary_name
 from fnet_jax.inference.model import Model
 from fnet_jax.runtime import signals
-from fnet_jax.tasks.answer import files as answer_files
-from fnet_jax.tasks.files.records import Format, Record, open_bytes, read_records
+from fnet_jax.tasks.answer.files import question_records
+from fnet_jax.tasks.files.reader import Format, Record, open_bytes, read_records
+from fnet_jax.tasks.tag.conll import conll_records
 from fnet_jax.tools.predict.commands import Command, Fields, Options
 from fnet_jax.tools.predict.writers import SUFFIXES, JsonWriter, Writer, to_json, writing
 
@@ -98,7 +98,7 @@ class Source:
     """
 
     path: str
-    form: Format | Literal["squad"]
+    form: Format | Literal["conll", "squad"]
     columns: Sequence[str] | None = None
     word_column: int = 0
 
@@ -106,21 +106,23 @@ class Source:
     def records(self) -> Iterator[Iterator[Record]]:
         """The records; a bar on a terminal shows how much of the file has been read."""
         if self.form == "squad":
-            questions = answer_files.records(self.path)
+            questions = question_records(self.path)
             yield iter(tqdm(questions, unit="question", disable=None, leave=False))
             return
         name, form = self.path or "stdin", self.form
         with contextlib.ExitStack() as stack:
-            raw = stack.enter_context(open_bytes(self.path)) if self.path else sys.stdin.buffer
-            is_packed = self.path.endswith(".gz")
-            file = cast(BinaryIO, stack.enter_context(gzip.open(raw))) if is_packed else raw
+            file = stack.enter_context(open_bytes(self.path)) if self.path else sys.stdin.buffer
+            if form == "conll":
+                records = conll_records(file, name, self.word_column)
+            else:
+                records = read_records(file, name, form, self.columns)
             size = os.path.getsize(self.path) if self.path else None
             bar = stack.enter_context(tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False))
 
             def shown() -> Iterator[Record]:
-                for record in read_records(file, name, form, self.columns, self.word_column):
+                for record in records:
                     yield record
-                    bar.update((raw.tell() if self.path else bar.n) - bar.n)
+                    bar.update((file.tell() if self.path else bar.n) - bar.n)
 
             yield shown()
 

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO, Protocol, cast
 
 import numpy as np
 
-from fnet_jax.tasks.files.records import Record
+from fnet_jax.tasks.files.reader import Record
 from fnet_jax.tasks.tag.files import in_columns
 
 # Command -> suffixes that an output may have besides .jsonl.
