@@ -31,7 +31,7 @@ MAX_LINES = 300
 MAX_FILES = 14  # in a folder
 MAX_COLUMNS = 120  # of the README
 # Tests of several parts together, in folders of their own.
-MIRRORS_NOTHING = {"distributed"}
+MIRRORS_NOTHING = {"distributed", "tools/drill"}
 
 
 def module_of(path) -> str:
