@@ -17,25 +17,26 @@ import pytest
 from fnet_jax.bridge import portable
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.files import atomic_file
-from fnet_jax.inference.texts import Tally
+from fnet_jax.inference.preprocessing import Counts
 from fnet_jax.tasks.predictions import Prediction
 from fnet_jax.tools.predict import files as predict_files
 from fnet_jax.tools.predict.commands import COMMANDS
-from fnet_jax.tools.predict.files import REJECTED_SUFFIX, Source, check_output
+from fnet_jax.tools.predict.files import Source
+from fnet_jax.tools.predict.writers import REJECTED_SUFFIX, check_output
 from tests.conftest import REPOSITORY, run
 from tests.inference.answering import LONG, TEXTS, loaded, model
 
 
 def predict(name, head, path, output, form="jsonl", columns=None, asked=None, **options):
     """What `tools.predict` does with a file; the rows of the output."""
-    work_off(name, asked or model(head), path, output, form, columns, **options)
+    answer_file(name, asked or model(head), path, output, form, columns, **options)
     return rows(output) if str(output).endswith(".jsonl") else None
 
 
-def work_off(name, asked, path, output, form="jsonl", columns=None, **options):
-    command = COMMANDS[name]
-    chosen = command.trained_on(asked.config)._replace(**options)
-    predict_files.work_off(asked, command, chosen, Source(str(path), form, columns), str(output))
+def answer_file(name, asked, path, output, form="jsonl", columns=None, **options):
+    arguments = {key: options.pop(key) for key in COMMANDS[name].arguments if key in options}
+    names = COMMANDS[name].trained_on(asked.config)._replace(**options)
+    predict_files.answer_file(asked, name, arguments, names, Source(str(path), form, columns), str(output))
 
 
 def rows(path) -> list[dict]:
@@ -175,11 +176,11 @@ class Parrot:
     """A model that answers at once, to see what the rest does."""
 
     def __init__(self, fails_at: int = -1):
-        self.parts, self.config = model("sequence").parts, model("sequence").config
-        self.tally, self.seconds_compiling = Tally(), 0.0
+        self.info, self.config = model("sequence").info, model("sequence").config
+        self.counts, self.seconds_compiling = Counts(), 0.0
         self._fails_at = fails_at
 
-    def stream(self, job, items):
+    def stream(self, predictor, items):
         for number, item in enumerate(items):
             if number == self._fails_at:
                 raise OSError(28, "No space left on device")
@@ -193,10 +194,7 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         write_jsonl(path, ({"text": "word " * 20, "id": n} if n % 9 else [n] for n in range(count)))
         tracemalloc.start()
         try:
-            options = COMMANDS["classify"].trained_on(model("sequence").config)
-            predict_files.work_off(
-                Parrot(), COMMANDS["classify"], options, Source(str(path), "jsonl"), str(output)
-            )
+            answer_file("classify", Parrot(), path, output)
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
