@@ -1,14 +1,16 @@
 """A model in memory, on its way between two kinds of files."""
 
 import dataclasses
+import os
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
 import flax.traverse_util
-import numpy as np
 
 from fnet_jax.core.checks import check
 from fnet_jax.core.config import Config, DataConfig, Head, ModelConfig, Task
+from fnet_jax.core.workdir import TOKENIZER_FILE
 
 # The task that trains a head on files of your own.
 _TASKS: dict[Head, Task] = {
@@ -40,6 +42,17 @@ class Loaded:
     variables: dict[str, Any]
     tokenizer_path: str | None
 
+    def copy_tokenizer(self, folder: str, name: str = TOKENIZER_FILE) -> None:
+        """Puts the tokenizer into a folder, if there is one."""
+        if self.tokenizer_path:
+            shutil.copyfile(self.tokenizer_path, os.path.join(folder, name))
+
+
+def find_tokenizer(folder: str, *names: str) -> str | None:
+    """The SentencePiece model in a folder, by the first of its possible names that is there."""
+    paths = (os.path.join(folder, name) for name in names or (TOKENIZER_FILE,))
+    return next((path for path in paths if os.path.isfile(path)), None)
+
 
 def run_config(
     head: Head, model: ModelConfig, labels: Sequence[str] = (), regression: bool = False
@@ -64,7 +77,7 @@ def run_config(
     return config
 
 
-def flat(variables: dict[str, Any]) -> dict[str, np.ndarray]:
+def flat(variables: dict[str, Any]) -> dict[str, Any]:
     """Path, such as "params/encoder/pooler/bias", -> array."""
     return flax.traverse_util.flatten_dict(variables, sep="/")
 

@@ -1,16 +1,14 @@
 """Models in workdirs of `train.py`: read from a checkpoint, written as one checkpoint."""
 
-import os
-import shutil
 from typing import Any
 
 import jax
 import numpy as np
 
 from fnet_jax.bridge.inputs import abstract_variables
-from fnet_jax.bridge.loaded import Loaded, bare_head
+from fnet_jax.bridge.loaded import Loaded, bare_head, find_tokenizer
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.workdir import CONFIG_FILE, TOKENIZER_FILE, save_config, saved_config
+from fnet_jax.core.workdir import CONFIG_FILE, save_config, saved_config
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.find_checkpoint import find_checkpoint
 from fnet_jax.train.objective import head_of
@@ -42,24 +40,17 @@ def read(folder: str, step: int | None = None) -> Loaded:
         checkpointer.close()
     if not variables["constants"]:
         del variables["constants"]
-    tokenizer = os.path.join(workdir, TOKENIZER_FILE)
-    return Loaded(config, head, variables, tokenizer if os.path.exists(tokenizer) else None)
+    return Loaded(config, head, variables, find_tokenizer(workdir))
 
 
 def write(loaded: Loaded, folder: str, step: int = 0, opt_state: Any = None) -> None:
-    """Writes the model as a checkpoint into `folder`, which exists and is empty.
+    """Makes an empty folder a workdir with the model as the checkpoint of `step`.
 
-    `init_from`, eval.py and predict open it; a run goes on in it only if it has an optimizer.
-
-    Args:
-        loaded: the model.
-        folder: becomes a workdir.
-        step: of the checkpoint.
-        opt_state: as `train.optim.make_optimizer(loaded.config.optim, ...)` has it.
+    `init_from`, eval.py and predict open it; a run goes on in it only with an `opt_state`, as
+    `train.optim.make_optimizer(loaded.config.optim, ...)` has it.
     """
     save_config(loaded.config, folder)
-    if loaded.tokenizer_path:
-        shutil.copyfile(loaded.tokenizer_path, os.path.join(folder, TOKENIZER_FILE))
+    loaded.copy_tokenizer(folder)
     variables = {"constants": {}, **loaded.variables}
     checkpointer = Checkpointer(folder)
     checkpointer.save(step, TrainState(step=np.int32(step), opt_state=opt_state, **variables))

@@ -14,13 +14,11 @@ from fnet_jax.bridge.read import read
 from fnet_jax.core.config import Config, Head
 from fnet_jax.core.errors import UserError
 from fnet_jax.data.tokenizer import Tokenizer, load_tokenizer
-from fnet_jax.inference.answer import AnswerQuestion
 from fnet_jax.inference.batching import Batcher
-from fnet_jax.inference.choose import Choose
 from fnet_jax.inference.fill_mask import FillMask
 from fnet_jax.inference.predictor import Input, ModelInfo, Output, Predictor, stream
 from fnet_jax.inference.preprocessing import Counts, Features, LongTextPolicy, Preprocessor, Request, Text
-from fnet_jax.inference.tag import TagWords
+from fnet_jax.inference.task_predictors import AnswerQuestion, Choose, TagWords
 from fnet_jax.inference.text_predictors import Classify, Encode, Logits, NextSentence
 from fnet_jax.tasks.answer.features import Found
 from fnet_jax.tasks.predictions import Prediction
