@@ -1,29 +1,6 @@
-"""Trains: python train.py --config=configs/pretrain.py:size=tiny --workdir=W."""
+"""Trains a model: the program is `fnet_jax/tools/train.py`, started from a checkout."""
 
-import time
-
-STARTED = time.perf_counter()  # before the imports, which take their time
-
-from collections.abc import Sequence  # noqa: E402
-
-from fnet_jax.runtime import cli, distributed, signals  # noqa: E402
-
-cli.define_run_flags()
-distributed.define_flags()
-
-
-def main(argv: Sequence[str]) -> int:
-    """Trains until done; the exit code says how it ended (see `fnet_jax/runtime/cli.py`)."""
-    del argv
-    signals.install()
-    config, workdir = cli.config(), cli.workdir()
-    distributed.start_by_flags(config, workdir)
-
-    # Imported late: a wrong flag is answered at once, and input worker processes stay light.
-    from fnet_jax.train.loop import train
-
-    return train(config, workdir, STARTED)
-
+import runpy
 
 if __name__ == "__main__":
-    cli.run(main)
+    runpy.run_module("fnet_jax.tools.train", run_name="__main__", alter_sys=True)

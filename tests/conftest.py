@@ -1,10 +1,13 @@
 """Strict JAX on eight forced CPU devices, for every test."""
 
+import atexit
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
+import tempfile
 from pydoc_data.topics import topics
 
 from tests import FAST_COMPILE
@@ -13,7 +16,14 @@ from tests import FAST_COMPILE
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=8 {FAST_COMPILE}"
 os.environ.setdefault("MPLBACKEND", "Agg")
-os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"  # nothing of the user's is read or written
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    # What one process of this run has compiled, the others find; nothing of the user's is read or written.
+    _cache = tempfile.mkdtemp(prefix="fnet_jax_tests_")
+    atexit.register(shutil.rmtree, _cache, ignore_errors=True)
+    os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "true"
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _cache
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import jax
 import pytest
@@ -77,10 +87,16 @@ def command(script: str, overrides: dict[str, object], *flags: str) -> list[str]
     return [sys.executable, script, "--config=configs/pretrain.py:smoke", *keys, *flags]
 
 
-def run(*args: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-    """Runs a command in the repository, on one device, and returns what it printed."""
+def environment(devices: int = 1) -> dict[str, str]:
+    """Of a process with some CPU devices."""
+    flags = f"--xla_force_host_platform_device_count={devices} {FAST_COMPILE}"
+    return {**os.environ, "XLA_FLAGS": flags}
+
+
+def run(*args: str, devices: int = 1, timeout: float = 300) -> subprocess.CompletedProcess[str]:
+    """Runs a command in the repository, on one device by default, and returns what it printed."""
     args = (sys.executable, *args[1:]) if args[0] == "python" else args
-    environment = {**os.environ, "XLA_FLAGS": FAST_COMPILE}
     return subprocess.run(
-        args, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=timeout, check=False
-    )
+        args, cwd=REPOSITORY, env=environment(devices), capture_output=True, text=True, timeout=timeout,
+        check=False,
+    )  # fmt: skip

@@ -3,8 +3,8 @@
 import signal
 import sys
 
-import train
 from fnet_jax.runtime import cli
+from fnet_jax.tools import train
 from fnet_jax.train.setup import Setup
 
 whole = Setup.device_batches
@@ -24,4 +24,5 @@ def hanging(setup: Setup, *args, **kwargs):
 
 if __name__ == "__main__":
     Setup.device_batches = hanging
+    train.define_flags()
     sys.exit(cli.run(train.main))

@@ -3,26 +3,15 @@
 import dataclasses
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import flax.traverse_util
 
 from fnet_jax.core.checks import check
-from fnet_jax.core.config import Config, DataConfig, Head, ModelConfig, Task
+from fnet_jax.core.config import Config, DataConfig, Head, ModelConfig
 from fnet_jax.core.workdir import TOKENIZER_FILE
-
-# The task that trains a head on files of your own.
-_TASKS: dict[Head, Task] = {
-    "encoder": "pretrain",
-    "pretrain": "pretrain",
-    "masked_lm": "masked_lm",
-    "next_sentence": "next_sentence",
-    "sequence": "classify",
-    "tokens": "tag",
-    "choice": "choose",
-    "span": "answer",
-}
+from fnet_jax.tasks.kinds import KINDS, kind_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +61,9 @@ def run_config(
         labels=tuple(labels),
         max_predictions_per_seq=max(1, model.max_seq_length * 5 // 32),  # 80 of 512, as the original
     )
-    config = Config(task="regress" if regression else _TASKS[head], model=model, data=data)
+    # Kinds of tasks have the names of the tasks that train them on files of one's own.
+    tasks: Any = {"encoder": "pretrain"} | {kind.head: name for name, kind in KINDS.items()}
+    config = Config(task="regress" if regression else tasks[head], model=model, data=data)
     check(config)
     return config
 
@@ -87,7 +78,7 @@ def nested(arrays: dict[str, Any]) -> dict[str, Any]:
     return flax.traverse_util.unflatten_dict(arrays, sep="/")
 
 
-def bare_head(head: Head, names: Sequence[str]) -> Head:
-    """`head`, or "encoder" if no parameter of a head is among the paths `params/...`."""
+def head_of(config: Config, names: Iterable[str]) -> Head:
+    """The head of the task, or "encoder" if no parameter of a head is among the paths `params/...`."""
     is_bare = all(name.startswith(("params/encoder/", "constants/")) for name in names)
-    return "encoder" if is_bare else head
+    return "encoder" if is_bare else kind_of(config).head

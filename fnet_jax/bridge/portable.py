@@ -4,13 +4,12 @@ import os
 from typing import Any
 
 from fnet_jax.bridge.inputs import abstract_variables
-from fnet_jax.bridge.loaded import Loaded, bare_head, find_tokenizer, flat, nested
+from fnet_jax.bridge.loaded import Loaded, find_tokenizer, flat, head_of, nested
 from fnet_jax.bridge.name_tables import TensorMapping, gather, scatter
 from fnet_jax.bridge.tensor_files import SAFETENSORS, open_tensors, require_floats, save_tensors
 from fnet_jax.core.config import Head, ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CONFIG_FILE, save_config, saved_config
-from fnet_jax.train.objective import head_of
 
 
 def read(folder: str) -> Loaded:
@@ -24,7 +23,7 @@ def read(folder: str) -> Loaded:
         raise UserError(f"{folder} holds no {CONFIG_FILE}")
     source, tensors = open_tensors(folder)
     require_floats(source, tensors)
-    head = bare_head(head_of(config), list(tensors))
+    head = head_of(config, tensors)
     variables: dict[str, Any] = nested(gather(source, _name_table(head, config.model), tensors))
     return Loaded(config, head, variables, find_tokenizer(folder))
 

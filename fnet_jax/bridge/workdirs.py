@@ -6,12 +6,11 @@ import jax
 import numpy as np
 
 from fnet_jax.bridge.inputs import abstract_variables
-from fnet_jax.bridge.loaded import Loaded, bare_head, find_tokenizer
+from fnet_jax.bridge.loaded import Loaded, find_tokenizer, head_of
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CONFIG_FILE, save_config, saved_config
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.find_checkpoint import find_checkpoint
-from fnet_jax.train.objective import head_of
 from fnet_jax.train.state import TrainState
 
 
@@ -31,7 +30,7 @@ def read(folder: str, step: int | None = None) -> Loaded:
         raise UserError(f"{workdir} holds no {CONFIG_FILE}; put back the one that training left there")
     checkpointer = Checkpointer(workdir, read_only=True)
     try:
-        head = bare_head(head_of(config), list(checkpointer.shapes(step)))
+        head = head_of(config, checkpointer.shapes(step))
         abstract = {"constants": {}, **abstract_variables(head, config.model)}
         # Arrays of NumPy stand for themselves in what Orbax is told to restore; these take no memory.
         hosted = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), abstract)

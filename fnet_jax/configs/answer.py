@@ -9,11 +9,11 @@ the shape of a model that starts from nothing), `smoke` (a few steps).
 
 import ml_collections
 
-from fnet_jax.configs import classify, sizes
+from fnet_jax.configs import fine_tuning, sizes
 from fnet_jax.core.config_dict import parse_arg
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The fine-tuning config for `arg`, for example "data=squad/"."""
     args = parse_arg(arg, data="", size="base", smoke=False, choices={"size": sizes.SIZES})
-    return classify.on_files("answer", args.data, args.size, args.smoke)
+    return fine_tuning.make_config("answer", args.data, args.size, args.smoke)

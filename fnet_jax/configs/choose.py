@@ -10,14 +10,14 @@ nothing), `smoke` (a few steps).
 
 import ml_collections
 
-from fnet_jax.configs import classify, sizes
+from fnet_jax.configs import fine_tuning, sizes
 from fnet_jax.core.config_dict import parse_arg
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The fine-tuning config for `arg`, for example "data=swag/"."""
     args = parse_arg(arg, data="", size="base", smoke=False, choices={"size": sizes.SIZES})
-    c = classify.on_files("choose", args.data, args.size, args.smoke)
+    c = fine_tuning.make_config("choose", args.data, args.size, args.smoke)
     c.data.text_field = "sent1"  # the context
     c.data.text_b_field = "sent2"  # how every choice begins
     return c

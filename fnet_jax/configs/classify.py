@@ -11,8 +11,7 @@ learning rate, and the shape of a model that starts from nothing), `smoke` (a fe
 
 import ml_collections
 
-from fnet_jax.configs import base, sizes
-from fnet_jax.configs.glue import fine_tune, shrink
+from fnet_jax.configs import fine_tuning, sizes
 from fnet_jax.core.config_dict import parse_arg
 
 TASKS = ("classify", "regress", "ag_news", "pydocs")
@@ -22,16 +21,4 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The fine-tuning config for `arg`, for example "data=my.csv"."""
     choices = {"task": TASKS, "size": sizes.SIZES}
     args = parse_arg(arg, task="classify", data="", size="base", smoke=False, choices=choices)
-    return on_files(args.task, args.data, args.size, args.smoke)
-
-
-def on_files(task: str, data: str, size: str, smoke: bool) -> ml_collections.ConfigDict:
-    """The fine-tuning config of a task on files; arguments as those after the colon."""
-    c = base.get_config()
-    c.task = task
-    c.data.corpus = data
-    fine_tune(c, size)
-    c.data.holdout_fraction = 0.1  # where there is no validation file
-    if smoke:
-        shrink(c)
-    return c
+    return fine_tuning.make_config(args.task, args.data, args.size, args.smoke)

@@ -6,7 +6,7 @@
 Arguments after the colon, separated by commas: `size` (tiny, mini, small, medium, base, large),
 `mixer` (as `model.mixer`), `corpus` (as `data.corpus`), `task` (pretrain, masked_lm, next_sentence: both
 or one of them), `smoke` (a few steps of a toy model, to see that everything works). Any key of
-`configs/base.py` follows as `--config.a.b=value`.
+docs/config.md follows as `--config.KEY=VALUE`.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from fnet_jax.core.config_dict import parse_arg
 
 
 class Recipe(NamedTuple):
-    """How a size is pretrained; names as in `configs/base.py`."""
+    """How a size is pretrained; names as in `core/config.py`."""
 
     tokenizer_pieces: int
     learning_rate: float
@@ -67,20 +67,15 @@ def get_config(arg: str = "") -> ml_collections.ConfigDict:
         c.train.eval_frequency = c.train.save_checkpoints_steps = 325
         c.train.max_num_eval_steps = 20
         c.train.log_frequency = 25
-    if args.smoke:
-        _shrink(c)
+    if args.smoke:  # a run of seconds, with the same parts
+        sizes.shape(c, "smoke")
+        c.data.tokenizer_pieces = 1_000
+        c.data.max_predictions_per_seq = 6
+        c.optim.learning_rate = 1e-2
+        c.optim.num_warmup_steps = 2
+        c.train.train_batch_size = c.train.eval_batch_size = 16
+        c.train.num_train_steps = 12
+        c.train.eval_frequency = c.train.save_checkpoints_steps = 6
+        c.train.max_num_eval_steps = 2
+        c.train.log_frequency = 3
     return c
-
-
-def _shrink(c: ml_collections.ConfigDict) -> None:
-    """Makes a run of seconds of any config, with the same parts."""
-    sizes.shape(c, "smoke")
-    c.data.tokenizer_pieces = 1_000
-    c.data.max_predictions_per_seq = 6
-    c.optim.learning_rate = 1e-2
-    c.optim.num_warmup_steps = 2
-    c.train.train_batch_size = c.train.eval_batch_size = 16
-    c.train.num_train_steps = 12
-    c.train.eval_frequency = c.train.save_checkpoints_steps = 6
-    c.train.max_num_eval_steps = 2
-    c.train.log_frequency = 3

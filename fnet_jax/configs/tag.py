@@ -9,11 +9,11 @@ rate, and the shape of a model that starts from nothing), `smoke` (a few steps).
 
 import ml_collections
 
-from fnet_jax.configs import classify, sizes
+from fnet_jax.configs import fine_tuning, sizes
 from fnet_jax.core.config_dict import parse_arg
 
 
 def get_config(arg: str = "") -> ml_collections.ConfigDict:
     """The fine-tuning config for `arg`, for example "data=ner/"."""
     args = parse_arg(arg, data="", size="base", smoke=False, choices={"size": sizes.SIZES})
-    return classify.on_files("tag", args.data, args.size, args.smoke)
+    return fine_tuning.make_config("tag", args.data, args.size, args.smoke)

@@ -5,15 +5,30 @@ Dimension letters, used as suffixes of tensor names everywhere (`x_BLD`, `logits
 | letter | dimension |
 |---|---|
 | B | examples in a batch (global unless said otherwise) |
-| L | sequence length, `max_seq_length` |
+| C | classes |
 | D | model width, `d_model` |
 | E | embedding width, `d_emb` |
 | F | feed-forward width, `d_ff` |
 | H | attention heads, `num_heads` |
-| V | vocabulary, number of SentencePiece pieces |
-| P | masked predictions per sequence, `max_predictions_per_seq` |
-| C | classes |
 | K | choices |
+| L | sequence length, `max_seq_length` |
+| M | positions that are attended to, as many as L |
+| N | examples of a whole split, or all that were asked about |
+| P | masked predictions per sequence, `max_predictions_per_seq` |
+| R | rows of a batch that one process reads |
+| T | the likeliest tokens, as many as were asked for |
+| V | vocabulary, `vocab_size` |
+| X | width of an attention head, D/H |
+
+In the transforms (`nn/dft.py`, `nn/kernels/`) also:
+
+| letter | dimension |
+|---|---|
+| G | rows that a kernel works on at once |
+| I, J | rows 0 … L/2, and 0 … L/2 − 1 |
+| W | half of the columns, D/2, or the part of them that a device has |
+| Y | columns 0 … D/2 |
+| Z | 2: real and imaginary part, or the two columns of a pair |
 """
 
 from collections.abc import Mapping
@@ -37,10 +52,10 @@ def pretrain_spec(batch_size: int, max_seq_length: int, max_predictions_per_seq:
     Returns:
         One `jax.ShapeDtypeStruct` per field:
 
-        - `input_ids` i32[B, L]: pieces after masking; `PAD_ID` fills the end.
+        - `input_ids` i32[B, L]: tokens after masking; `PAD_ID` fills the end.
         - `type_ids` i32[B, L]: 0 for [CLS] A [SEP], 1 for B [SEP], 0 for padding.
         - `masked_lm_positions` i32[B, P]: positions to predict, ascending; unused slots are 0.
-        - `masked_lm_ids` i32[B, P]: the pieces that stood there; unused slots are 0.
+        - `masked_lm_ids` i32[B, P]: the tokens that stood there; unused slots are 0.
         - `masked_lm_weights` f32[B, P]: 1 for used slots, 0 for unused ones.
         - `next_sentence_labels` i32[B]: 0 when B follows A, 1 otherwise.
         - `example_weights` f32[B]: 1 for real examples, 0 for those that only fill the last batch
@@ -102,8 +117,8 @@ def tokens_spec(batch_size: int, max_seq_length: int) -> BatchSpec:
         One `jax.ShapeDtypeStruct` per field: `input_ids`, `type_ids` and `example_weights` as in
         `labelled_spec`, and
 
-        - `labels` i32[B, L]: class id at the first piece of each word, elsewhere 0.
-        - `label_weights` f32[B, L]: 1 at the first piece of each word, elsewhere 0.
+        - `labels` i32[B, L]: class id at the first token of each word, elsewhere 0.
+        - `label_weights` f32[B, L]: 1 at the first token of each word, elsewhere 0.
     """
     spec = dict(labelled_spec(batch_size, max_seq_length, regression=False))
     shape = (batch_size, max_seq_length)
@@ -141,7 +156,7 @@ def span_spec(batch_size: int, max_seq_length: int) -> BatchSpec:
         One `jax.ShapeDtypeStruct` per field: `input_ids`, `type_ids` and `example_weights` as in
         `labelled_spec`, A being the question and B a window of the context, and
 
-        - `start_positions`, `end_positions` i32[B]: of the first and the last piece of the answer; 0,
+        - `start_positions`, `end_positions` i32[B]: of the first and the last token of the answer; 0,
           which is [CLS], where the window does not hold it.
     """
     spec = dict(labelled_spec(batch_size, max_seq_length, regression=False))

@@ -1,9 +1,8 @@
-"""What values of the config can work, alone and together; everything else is refused in one sentence."""
+"""Which values of the config can work, alone and together; everything else is refused in one sentence."""
 
-import functools
 from collections.abc import Mapping
 
-from fnet_jax.core.config import PRETRAINING, Config
+from fnet_jax.core.config import PRETRAINING, Config, Task
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.keys import declared
 
@@ -57,12 +56,15 @@ def check_mesh(config: Config, sizes: Mapping[str, int], training: bool = True) 
 
 
 def check(c: Config) -> None:
-    """Refuses values that cannot work, alone or together."""
+    """Refuses values that cannot work, alone or together.
+
+    Raises:
+        UserError: naming the key, its value and what would be valid.
+    """
     m, o, t = c.model, c.optim, c.train
     for key in declared(Config):
-        value = functools.reduce(getattr, key.name.split("."), c)
         for rule in key.rules:
-            _require(rule.holds(value), f"{key.name}={value} must be {rule.words}")
+            _require(rule.holds(key.of(c)), f"{key.name}={key.of(c)} must be {rule.words}")
     _require(
         not m.has_attention or m.d_model % m.num_heads == 0,
         f"model.d_model={m.d_model} is not divisible by model.num_heads={m.num_heads}, which attention needs",
@@ -111,7 +113,6 @@ def check(c: Config) -> None:
 
 
 def _check_masked_lm(c: Config) -> None:
-    """The numbers of masked LM."""
     m, d = c.model, c.data
     needed = int(m.max_seq_length * d.masking_rate)
     _require(
@@ -136,71 +137,77 @@ def _require(holds: bool, message: str) -> None:
         raise UserError(message)
 
 
-def check_alive(c: Config, key: str) -> None:
-    """Refuses a key set by hand that this config never reads."""
-    m, d, t = c.model, c.data, c.train
-    labelled = (f"task={c.task!r} has no labels", not c.is_pretraining)
-    keeps_best = ("train.keep_best is off", t.keep_best)
-    own_tokenizer = ("data.tokenizer is given", d.tokenizer == "")
-    # Keys of `data` that only some tasks read.
-    read_by = {
-        "max_predictions_per_seq masking_rate mask_token_proportion random_token_proportion": MASKED_TASKS,
-        "whole_word_masking": MASKED_TASKS,
-        "next_sentence": ("pretrain", "next_sentence"),
-        "text_b_field label_field": TABLE_TASKS,
-        "labels": ("classify", "tag"),
-        "validation test": OWN_FILES_TASKS,
-        "word_column tag_column": ("tag",),
-        "choice_fields": ("choose",),
-        "max_query_length doc_stride max_answer_length null_score_diff_threshold": ("answer",),
-    }
-    dead_unless = {
-        "model.fourier_impl": (f"model.mixer={m.mixer!r}", m.mixer in ("fourier", "hartley")),
-        "model.num_attention_layers": (
+def check_has_effect(c: Config, key: str) -> None:
+    """Refuses a key set by hand that has no effect beside the other values.
+
+    Raises:
+        UserError: naming the key and why.
+    """
+    m, d, o, t = c.model, c.data, c.optim, c.train
+    without_effect = [
+        (m.mixer not in ("fourier", "hartley"), "model.fourier_impl", f"model.mixer={m.mixer!r}"),
+        (
+            m.mixer == "attention",
+            "model.num_attention_layers",
             "model.mixer='attention' already is attention",
-            m.mixer != "attention",
         ),
-        "model.attention_layout": ("model.num_attention_layers=0", m.num_attention_layers > 0),
-        "model.num_heads": ("no layer is an attention layer", m.has_attention),
-        "model.attention_impl": ("no layer is an attention layer", m.has_attention),
-        "model.mixing_dropout_rate": ("no layer is an attention layer", m.has_attention),
-        "data.tokenizer_pieces": own_tokenizer,
-        "data.tokenizer_algorithm": own_tokenizer,
-        "data.text_field": (
-            ("data.corpus='pydocs' has no fields", d.corpus != "pydocs")
-            if c.is_pretraining
-            else (f"task={c.task!r} does not read it", c.task in TABLE_TASKS)
+        (m.num_attention_layers == 0, "model.attention_layout", "model.num_attention_layers=0"),
+        (
+            not m.has_attention,
+            "model.num_heads model.attention_impl model.mixing_dropout_rate",
+            "no layer is an attention layer",
         ),
-        **{
-            f"data.{name}": (f"task={c.task!r} does not read it", c.task in tasks)
-            for names, tasks in read_by.items()
-            for name in names.split()
-        },
-        "data.truncation": (
-            f"task={c.task!r} cuts no text",
-            not c.is_pretraining and c.task not in WINDOW_TASKS,
-        ),
-        "data.swap_texts": (f"task={c.task!r} has no pairs of texts to swap", c.task not in SINGLE_TASKS),
-        "data.max_train_examples": labelled,
-        "data.max_eval_examples": labelled,
-        "model.classifier_dropout_rate": labelled,
-        "model.num_outputs": labelled,
-        "optim.num_warmup_steps": ("optim.warmup_proportion is set", c.optim.warmup_proportion == 0),
-        "train.num_train_steps": ("train.num_train_epochs is set", t.num_train_epochs == 0),
-        "train.eval_frequency": ("train.eval_proportion is set", t.eval_proportion == 0),
-        "train.keep_best": labelled,
-        "train.early_stop_evals": keeps_best,
-        "train.max_skipped_steps": ("train.on_nan='stop'", t.on_nan == "skip"),
-        "optim.decay_mask": ("optim.weight_decay=0", c.optim.weight_decay > 0),
-        "log.profile_steps": ("log.profile_start=0", c.log.profile_start > 0),
-    }
-    if key in dead_unless:
-        why, alive = dead_unless[key]
-        _require(alive, f"config key {key} was set but has no effect: {why}; remove it")
+        (d.tokenizer != "", "data.tokenizer_pieces data.tokenizer_algorithm", "data.tokenizer is given"),
+        (c.is_pretraining and d.corpus == "pydocs", "data.text_field", "data.corpus='pydocs' has no fields"),
+        (o.warmup_proportion > 0, "optim.num_warmup_steps", "optim.warmup_proportion is set"),
+        (o.weight_decay == 0, "optim.decay_mask", "optim.weight_decay=0"),
+        (t.num_train_epochs > 0, "train.num_train_steps", "train.num_train_epochs is set"),
+        (t.eval_proportion > 0, "train.eval_frequency", "train.eval_proportion is set"),
+        (not t.keep_best, "train.early_stop_evals", "train.keep_best is off"),
+        (t.on_nan == "stop", "train.max_skipped_steps", "train.on_nan='stop'"),
+        (c.log.profile_start == 0, "log.profile_steps", "log.profile_start=0"),
+        *_without_effect_on_task(c.task),
+    ]
+    for holds, keys, why in without_effect:
+        _require(
+            not (holds and key in keys.split()),
+            f"config key {key} was set but has no effect: {why}; remove it",
+        )
 
 
+# Which tasks read what.
 MASKED_TASKS = ("pretrain", "masked_lm")
 TABLE_TASKS = ("classify", "regress", "choose")
 WINDOW_TASKS = ("tag", "answer")  # texts that are too long become several examples
-SINGLE_TASKS = (*PRETRAINING, *WINDOW_TASKS, "choose")
-OWN_FILES_TASKS = (*TABLE_TASKS, *WINDOW_TASKS)
+READ_BY = {
+    "data.max_predictions_per_seq data.masking_rate data.mask_token_proportion": MASKED_TASKS,
+    "data.random_token_proportion data.whole_word_masking": MASKED_TASKS,
+    "data.next_sentence": ("pretrain", "next_sentence"),
+    "data.text_field": (*PRETRAINING, *TABLE_TASKS),
+    "data.text_b_field data.label_field": TABLE_TASKS,
+    "data.labels": ("classify", "tag"),
+    "data.validation data.test": (*TABLE_TASKS, *WINDOW_TASKS),
+    "data.word_column data.tag_column": ("tag",),
+    "data.choice_fields": ("choose",),
+    "data.max_query_length data.doc_stride data.max_answer_length": ("answer",),
+    "data.null_score_diff_threshold": ("answer",),
+}
+
+
+def _without_effect_on_task(task: Task) -> list[tuple[bool, str, str]]:
+    """Whether some keys have no effect on a task, which keys, and why."""
+    no_labels = (
+        "data.max_train_examples data.max_eval_examples model.classifier_dropout_rate model.num_outputs "
+        "train.keep_best"
+    )
+    unread = [(task not in tasks, keys, f"task={task!r} does not read it") for keys, tasks in READ_BY.items()]
+    return [
+        *unread,
+        (task in PRETRAINING, no_labels, f"task={task!r} has no labels"),
+        (task in (*PRETRAINING, *WINDOW_TASKS), "data.truncation", f"task={task!r} cuts no text"),
+        (
+            task in (*PRETRAINING, *WINDOW_TASKS, "choose"),
+            "data.swap_texts",
+            f"task={task!r} has no pairs of texts to swap",
+        ),
+    ]

@@ -1,6 +1,6 @@
-"""A `Config` of nested dicts and back: the ConfigDict of a config file, the JSON of a workdir.
+"""From a config file's ConfigDict or a workdir's JSON to a checked `Config`, and back.
 
-All that is not a config that can work is refused with one sentence.
+Unknown and missing keys, wrong types and values that cannot work are refused in one sentence.
 """
 
 import dataclasses
@@ -12,16 +12,17 @@ from typing import Any, Literal
 
 import ml_collections
 
-from fnet_jax.core.checks import check, check_alive
+from fnet_jax.core.checks import check, check_has_effect
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.keys import declared
 
 
 def parse(config: ml_collections.ConfigDict, overrides: Collection[str] = ()) -> Config:
     """Turns a ConfigDict into the typed, checked `Config`.
 
     Args:
-        config: has exactly the keys of `core/config.py`.
+        config: with exactly the keys of `Config`.
         overrides: dotted keys that the user set by hand; one that has no effect is refused.
 
     Raises:
@@ -29,7 +30,7 @@ def parse(config: ml_collections.ConfigDict, overrides: Collection[str] = ()) ->
     """
     parsed = from_dict(config.to_dict())
     for key in overrides:
-        check_alive(parsed, key)
+        check_has_effect(parsed, key)
     return parsed
 
 
@@ -40,7 +41,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 def flat(config: Config) -> dict[str, Any]:
     """The config as one dict from dotted key to value."""
-    return _flat(to_dict(config))
+    return {key.name: key.of(config) for key in declared(Config)}
 
 
 def from_dict(values: Mapping[str, Any], fill_up: bool = False) -> Config:
@@ -127,7 +128,7 @@ def _section(cls: type, values: Mapping[str, Any], prefix: str, fill_up: bool) -
         if name not in values and fill_up:
             continue
         if name not in values:
-            raise UserError(f"config key {key} is missing; start from configs/base.py, which declares it")
+            raise UserError(f"config key {key} is missing; start from configs/base.py, which has it")
         if dataclasses.is_dataclass(hint):
             fields[name] = _section(typing.cast(type, hint), values[name], key + ".", fill_up)
         else:
@@ -158,13 +159,3 @@ def _closest(word: str, valid: Collection[str]) -> str:
     close = difflib.get_close_matches(word, list(valid), n=1)
     listing = f"valid: {', '.join(valid)}"
     return f"did you mean {close[0]}? ({listing})" if close else listing
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -6,6 +6,7 @@ is a field of a frozen dataclass: its type, its default, its meaning and what it
 """
 
 import dataclasses
+import functools
 import typing
 from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -14,20 +15,27 @@ T = TypeVar("T")
 
 
 class Rule(NamedTuple):
-    """What a value must be: in words that follow "must be", and as a test."""
+    """What a value must be."""
 
-    words: str
+    words: str  # they follow "must be"
     holds: Callable[[Any], bool]
 
 
 POSITIVE = Rule("greater than 0", lambda value: value > 0)
 NOT_NEGATIVE = Rule("0 or more", lambda value: value >= 0)
 BELOW_ONE = Rule("at least 0 and below 1", lambda value: 0 <= value < 1)
+SHARE = Rule("greater than 0 and below 1", lambda value: 0 < value < 1)
 SIZE = Rule("2**24 or less", lambda value: value <= 2**24)  # else shapes of a hostile file overflow
 
 
 def key(default: T, meaning: str, *rules: Rule) -> T:
-    """A field of a config dataclass."""
+    """A field of a config dataclass.
+
+    Args:
+        default: of the type that the field is annotated with.
+        meaning: one line; `docs/config.md` shows it.
+        *rules: what each value must be.
+    """
     return dataclasses.field(default=default, metadata={"meaning": meaning, "rules": rules})
 
 
@@ -40,12 +48,16 @@ class Key(NamedTuple):
     meaning: str
     rules: tuple[Rule, ...]
 
+    def of(self, config: Any) -> Any:
+        """Its value in a config."""
+        return functools.reduce(getattr, self.name.split("."), config)
+
     @property
     def valid(self) -> str:
         """The values it may have, in words; nothing where any value of the type will do."""
         if typing.get_origin(self.type) is Literal:
             return ", ".join(typing.get_args(self.type))
-        return " and ".join(rule.words for rule in self.rules)
+        return ", ".join(rule.words for rule in self.rules)
 
 
 def declared(section: type, prefix: str = "") -> Iterator[Key]:

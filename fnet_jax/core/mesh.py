@@ -1,13 +1,14 @@
 """Device mesh and sharding rules: which array dimension lies on which mesh axis.
 
-Reading order: mesh axes -> logical axes -> rules from parameter path to logical axes. What a device does
-with its part of an array when that needs the others' is in `nn/parallel.py`.
+Reading order: mesh axes -> logical axes -> rules from the name of a parameter to its logical axes. Layers look
+their parameters up in these rules too (`gather_param`), so the axes of a parameter stand here alone. How a
+device gets at other devices' shards is in `nn/parallel.py`.
 
 | mesh axis | what lies on it | what it costs a step |
 |-----------|-----------------|----------------------|
 | `data`    | examples        | gradients are added up over it |
 | `fsdp`    | examples, and each matrix with its gradient and optimizer moments | each matrix is gathered before it is used, once forward and once backward; its gradient is scattered |
-| `tensor`  | hidden units of the feed-forward layer, attention heads, pieces of the vocabulary | one sum of [B, L, D] in each feed-forward and attention layer, forward and backward |
+| `tensor`  | hidden units of the feed-forward layer, attention heads, the vocabulary | one sum of [B, L, D] in each feed-forward and attention layer, forward and backward |
 | `seq`     | positions       | two all-to-alls of [B, L, D] in each mixing layer, forward and backward |
 """  # noqa: E501  a table
 
@@ -50,27 +51,25 @@ class LogicalAxes:
 AXES = LogicalAxes()
 Logical = tuple[str | None, ...]
 
-# Parameter path (joined by "/", leading layer axis left out) -> logical axes, first match wins. Vectors are
-# small: to gather them would take longer than to hold them.
+# The last two names of a parameter's path, joined by "/" -> logical axes, without the leading axis of scanned
+# layers; the first match wins. Vectors are small: to gather them would take longer than to hold them.
 PARAM_RULES: tuple[tuple[str, Logical], ...] = (
-    (r".*/embedder/word/embedding", ("vocab", "embed")),
-    (r".*/embedder/(position|type)/embedding", (None, "embed")),
-    (r".*/hidden_mapping_in/kernel", (None, "embed")),
-    (r".*/feed_forward/intermediate/kernel", ("embed", "mlp")),
-    (r".*/feed_forward/intermediate/bias", ("mlp",)),
-    (r".*/feed_forward/output/kernel", ("mlp", "embed")),
-    (r".*/attention/(query|key|value)/kernel", ("embed", "heads", None)),
-    (r".*/attention/(query|key|value)/bias", ("heads", None)),
-    (r".*/attention/out/kernel", ("heads", None, "embed")),
-    (r".*/hidden_kernel", (None, "embed")),
-    (r".*/seq_kernel", (None, None)),
-    (r".*/pooler/kernel", (None, "embed")),
-    (r"predictions_dense/kernel", (None, "embed")),
+    (r"word/embedding", ("vocab", "embed")),
+    (r"(position|type)/embedding", (None, "embed")),
+    (r"(hidden_mapping_in|pooler|predictions_dense)/kernel", (None, "embed")),
+    (r"intermediate/kernel", ("embed", "mlp")),
+    (r"intermediate/bias", ("mlp",)),
+    (r"output/kernel", ("mlp", "embed")),
+    (r"(query|key|value)/kernel", ("embed", "heads", None)),
+    (r"(query|key|value)/bias", ("heads", None)),
+    (r"out/kernel", ("heads", None, "embed")),
+    (r"(linear|random)/hidden_kernel", (None, "embed")),
+    (r"(linear|random)/seq_kernel", (None, None)),
     (r"predictions_output/output_bias", ("vocab",)),
     (r"classification/output_kernel", (None, "embed")),
     (r"classification/output_bias", (None,)),
-    (r"(.*/)?[^/]*layer_norm/(scale|bias)", (None,)),
-    (r"(.*/)?(output|hidden_mapping_in|pooler|predictions_dense|out)/bias", (None,)),
+    (r"[a-z_]*layer_norm/(scale|bias)", (None,)),
+    (r"(output|hidden_mapping_in|pooler|predictions_dense|out)/bias", (None,)),
 )
 
 
@@ -147,21 +146,24 @@ def spec(*logical: str | None) -> PartitionSpec:
     return PartitionSpec(*(group or None for group in axes))
 
 
-def param_logical(path: str, ndim: int) -> Logical:
+def param_logical(path: str, ndim: int | None = None) -> Logical:
     """The logical axes of one parameter, by `PARAM_RULES`.
 
     Args:
-        path: parameter path joined by "/", for example "encoder/layers_0/feed_forward/output/kernel".
-        ndim: rank; one more than the rule names means a leading axis of scanned layers.
+        path: parameter path joined by "/", for example "encoder/layers_0/feed_forward/output/kernel", or its
+            last two names.
+        ndim: rank, where it is to be checked: one more than the rule names means a leading axis of scanned
+            layers.
 
     Raises:
         ValueError: if no rule matches, or the rank fits no rule.
     """
+    name = "/".join(path.split("/")[-2:])
     for pattern, logical in PARAM_RULES:
-        if re.fullmatch(pattern, path):
+        if re.fullmatch(pattern, name):
             if ndim == len(logical) + 1:
-                logical = ("layers", *logical)
-            if ndim != len(logical):
+                return ("layers", *logical)
+            if ndim not in (None, len(logical)):
                 raise ValueError(f"parameter {path} has rank {ndim}, its rule {pattern!r} names {logical}")
             return logical
     raise ValueError(f"parameter {path} is matched by no rule in core/mesh.py PARAM_RULES")
@@ -236,7 +238,7 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def gather_param(w: jax.Array, logical: Logical, whole: str = "embed") -> jax.Array:
+def gather_param(w: jax.Array, name: str, whole: str = "embed") -> jax.Array:
     """A parameter as it is used: whole along one logical axis, on its other axes as it lies.
 
     The gradient goes the other way: it is left where the parameter lies, so that the compiler can scatter it
@@ -244,18 +246,18 @@ def gather_param(w: jax.Array, logical: Logical, whole: str = "embed") -> jax.Ar
 
     Args:
         w: the parameter, of any dtype.
-        logical: its axes, see `PARAM_RULES`.
+        name: the last two names of its path, such as "pooler/kernel", see `PARAM_RULES`.
         whole: the axis to gather along, or "" for all of them.
     """
-    return constrain(w, *(None if name == whole or not whole else name for name in logical))
+    return constrain(w, *(None if axis == whole or not whole else axis for axis in param_logical(name)))
 
 
-def _gather_param_forward(w: jax.Array, logical: Logical, whole: str) -> tuple[jax.Array, None]:
-    return gather_param(w, logical, whole), None
+def _gather_param_forward(w: jax.Array, name: str, whole: str) -> tuple[jax.Array, None]:
+    return gather_param(w, name, whole), None
 
 
-def _gather_param_backward(logical: Logical, whole: str, _: None, g: jax.Array) -> tuple[jax.Array]:
-    return (constrain(g, *logical),)
+def _gather_param_backward(name: str, whole: str, _: None, g: jax.Array) -> tuple[jax.Array]:
+    return (constrain(g, *param_logical(name)),)
 
 
 gather_param.defvjp(_gather_param_forward, _gather_param_backward)

@@ -1,4 +1,4 @@
-"""The special pieces and their ids, the layout of the original vocabulary.
+"""The special tokens and their ids, the layout of the original vocabulary.
 
 `data/tokenizer.py` refuses a model that places them elsewhere, so the rest of the code may use these
 constants. Nothing is imported here: who only prepares data needs no JAX.

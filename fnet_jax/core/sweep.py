@@ -109,7 +109,7 @@ def load_module(file: str) -> types.ModuleType:
 
 
 def check(sweep: Sweep, fixed: Collection[str] = ()) -> None:
-    """Refuses a sweep that cannot be meant so.
+    """Refuses a sweep that must be a mistake.
 
     Args:
         sweep: what `get_sweep` returned.

@@ -109,7 +109,7 @@ def adopt_model(config: Config, overrides: Collection[str], workdir: str | None)
     That is the run in `workdir` itself if there is one, otherwise the one that `init_from` names. Keys
     set by hand stay; if they do not fit the checkpoint, restoring it says so. A run in `workdir` of the
     same task also tells where the data are, if the config does not. Pretraining, whose data are prepared,
-    gets the tokenizer of `init_from` here: with another one its embeddings would be those of other pieces.
+    gets the tokenizer of `init_from` here: with another one its embeddings would be those of other tokens.
 
     Raises:
         UserError: if `init_from` names a folder without a config.

@@ -1,10 +1,10 @@
-"""A prepared data set on disk: what it consists of, and whether it fits a config.
+"""A prepared data set on disk: its files, what it was made from, and whether it fits a config.
 
 | file | what |
 |---|---|
 | `dataset.json` | `DatasetInfo`, written last: without it there is no data set |
 | `tokenizer.model` | the tokenizer |
-| `token_counts.npy` | int64[V]: how often each piece occurs in the training split |
+| `token_counts.npy` | int64[V]: how often each token occurs in the training split |
 | `train-NNNNN.array_record`, `heldout-NNNNN.array_record` | segments; NNNNN is the shard of the source |
 """
 
@@ -27,7 +27,7 @@ FORMAT_VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class SplitInfo:
-    """One split: its files in order, and what they hold."""
+    """One split: its files in order, and the numbers of documents, segments and tokens in them."""
 
     files: tuple[str, ...]
     documents: int
@@ -43,9 +43,9 @@ class DatasetInfo:
         format_version: of the records.
         corpus: as in the config, with `text_field`.
         text_field: as in the config.
-        source_fingerprint: see `sources.Source`.
+        source_fingerprint: see `corpus.sources.Source`.
         tokenizer_sha256: of the tokenizer's file.
-        tokenizer_spec: how it came about: the config's path, or algorithm and pieces asked for.
+        tokenizer_spec: how it came about: the config's path, or algorithm and vocabulary size.
         vocab_size: V.
         max_seq_length: L.
         holdout_fraction: as in the config.
@@ -69,17 +69,17 @@ class DatasetInfo:
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the tokens in the records."""
+        """The type of the tokens in the records."""
         return token_dtype(self.vocab_size)
 
     @property
     def tokens(self) -> int:
-        """In both splits."""
+        """Number of tokens in both splits."""
         return sum(split.tokens for split in self.splits.values())
 
     @property
     def kept_share(self) -> float:
-        """Share of the source's tokens that the segments hold."""
+        """Share of the tokens of the source that the segments hold."""
         return self.tokens / max(self.source_tokens, 1)
 
 
@@ -134,7 +134,7 @@ def check_info(
         info: of the data set.
         directory: where it lies, for the message.
         max_seq_length: L that is asked for.
-        tokenizer_sha256: of the tokenizer that is asked for; None: whichever the data set has.
+        tokenizer_sha256: of the tokenizer that is asked for; None accepts any.
 
     Raises:
         UserError: naming both values and the key to change.

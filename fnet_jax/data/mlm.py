@@ -1,8 +1,8 @@
-"""Segments to pretraining examples: next-sentence pairs and masked pieces.
+"""Segments to pretraining examples: next-sentence pairs and masked tokens.
 
 As in the original input pipeline (f_net `input_pipeline.py`): a pivot between two lines of a segment
-gives A and B, half the time swapped (label 1). The pair with a second part from another document
-(label 1) is BERT's, arXiv 1810.04805.
+gives A and B, half the time swapped (label 1). Pairs with a B from another document (label 1) are BERT's,
+arXiv 1810.04805.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from fnet_jax.core.config import DataConfig
 from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
 from fnet_jax.data.segments import NUM_ADDED, Segment
 
-Rows = dict[str, np.ndarray]  # one example's row of every field of a batch, to be written into
+Rows = dict[str, np.ndarray]  # the row of one example in every field of a batch, to be written into
 
 
 def write_example(
@@ -25,14 +25,14 @@ def write_example(
 ) -> None:
     """Makes one example and writes it over `rows`.
 
-    A pair where it has a next-sentence label, otherwise the whole segment as one text; hidden pieces where
-    it has the fields of masked LM.
+    With a next-sentence label it is a pair, otherwise the whole segment as one text. Tokens are hidden if
+    there are fields of masked LM.
 
     Args:
         rows: a row of each field of `core.batch.pretrain_spec`, `masked_lm_spec` or `labelled_spec` (next
-            sentence alone); overwritten whole.
+            sentence alone).
         segment: the text.
-        rng: decides the pivot, the order and the masks.
+        rng: draws the pivot, the order and the masks.
         data: rates and modes.
         vocab_size: V.
         is_word_start: bool[V]; for `data.whole_word_masking`.
@@ -59,12 +59,12 @@ def write_example(
     if data.whole_word_masking:
         positions = choose_words(ids[: end + 1], is_word_start, count, data.max_predictions_per_seq, rng)
     else:
-        positions = choose_pieces(middle, end, count, rng)
+        positions = choose_tokens(middle, end, count, rng)
     mask(rows, positions, rng, data, vocab_size)
 
 
 def write_filler(rows: Rows) -> None:
-    """An example without text and weight: fills the last batch of a split up."""
+    """Writes an example without text and with weight 0, which fills up the last batch of a split."""
     for field in rows.values():
         field[...] = 0
     rows["input_ids"][...] = PAD_ID
@@ -78,11 +78,10 @@ def make_pair(
     """A, B and the next-sentence label of a segment.
 
     Args:
-        segment: is divided between two of its lines.
-        rng: decides where, and half the time the label 1.
-        other: if given, label 1 takes B from here, from the beginning of a line on; otherwise it
-            swaps A and B.
-        room: tokens that fit; only a B from elsewhere can be longer, and is cut.
+        segment: divided between two of its lines.
+        rng: draws where, and the label.
+        other: where label 1 takes B from, beginning at some line; without it, label 1 swaps A and B.
+        room: tokens that fit; a B from elsewhere is cut to that.
     """
     split = segment.line_ends[rng.integers(len(segment.line_ends) - 1)]
     first, second = segment.tokens[:split], segment.tokens[split:]
@@ -94,14 +93,14 @@ def make_pair(
     return first, other.tokens[start:][: room - len(first)], 1
 
 
-def choose_pieces(middle: int, end: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def choose_tokens(middle: int, end: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """Up to `count` positions, ascending, uniformly without replacement.
 
     Args:
         middle: position of the first [SEP].
-        end: position of the last one, the same where there is one; [CLS] and [SEP] are no candidates.
-        count: how many.
-        rng: chooses.
+        end: position of the last [SEP], equal to `middle` if there is only one.
+        count: how many; [CLS] and [SEP] are never chosen.
+        rng: draws them.
     """
     candidates = end - 1 - (middle < end)
     chosen = rng.choice(candidates, min(count, candidates), replace=False, shuffle=False)
@@ -114,22 +113,23 @@ def choose_pieces(middle: int, end: int, count: int, rng: np.random.Generator) -
 def choose_words(
     ids: np.ndarray, is_word_start: np.ndarray, count: int, limit: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """The positions, ascending, of random whole words: as few as reach `count` pieces.
+    """The positions, ascending, of random whole words: as few as reach `count` tokens.
 
     Args:
         ids: the example without padding.
         is_word_start: bool[V].
-        count: pieces to reach; the last word may go beyond it, but not beyond `limit`.
+        count: tokens to reach; the last word may go beyond it, but not beyond `limit`.
         limit: most positions to return.
-        rng: chooses.
+        rng: draws them.
     """
-    words = np.cumsum(is_word_start[ids]) - 1  # what follows [CLS] or [SEP] goes with it; is_text parts them
+    # Number of the word at each position. What follows [CLS] or [SEP] has its number; is_text parts them.
+    words = np.cumsum(is_word_start[ids]) - 1
     is_text = (ids != CLS_ID) & (ids != SEP_ID)
     lengths = np.bincount(words, weights=is_text).astype(np.int64)
     order = rng.permutation(np.flatnonzero(lengths))
     total = np.cumsum(lengths[order])
     chosen = order[(total - lengths[order] < count) & (total <= limit)]
-    if not len(chosen):  # a first word of more than `limit` pieces: a shorter one
+    if not len(chosen):  # a first word of more than `limit` tokens: a shorter one
         chosen = order[[lengths[order].argmin()]]
     return np.flatnonzero(np.isin(words, chosen) & is_text)[:limit]
 
@@ -137,10 +137,10 @@ def choose_words(
 def mask(
     rows: Rows, positions: np.ndarray, rng: np.random.Generator, data: DataConfig, vocab_size: int
 ) -> None:
-    """Hides the pieces at `positions` and writes what stood there into the masked LM fields.
+    """Hides the tokens at `positions` and writes what stood there into the masked LM fields.
 
-    Of them `data.mask_token_proportion` become [MASK], `data.random_token_proportion` a piece drawn
-    uniformly from all but the special ones, and the rest stay.
+    The share `data.mask_token_proportion` of them becomes [MASK], the share `data.random_token_proportion` a
+    token drawn uniformly from all but the special ones, and the rest stay.
     """
     ids, used = rows["input_ids"], len(positions)
     for name, values in (("positions", positions), ("ids", ids[positions]), ("weights", 1)):

@@ -1,7 +1,7 @@
-"""Prepared segments to batches, by position: batch number in, arrays out.
+"""Prepared segments to batches: the number of a batch in, its arrays out.
 
-Example i of epoch e is a pure function of (seed, e, i), so the step is all there is to know about
-the position in the data, on any number of hosts and worker processes.
+Example i of epoch e is a pure function of (seed, e, i). So the step alone says where a run is in its data, on
+any number of hosts and worker processes.
 """
 
 import os
@@ -24,18 +24,19 @@ from fnet_jax.data.tokenizer import load_tokenizer
 
 Split = Literal["train", "heldout"]
 
-EXAMPLE_IDS = "example_ids"  # of a batch on the host: i64[R, 2], row of the batch and number in the split
+# A field that stays on the host, i64[R, 2]: row of the whole batch and number of the example in the split.
+EXAMPLE_IDS = "example_ids"
 
 _READ_AHEAD = 8  # batches
-_STREAMS = {"train": 0, "heldout": 1}  # their random numbers have nothing in common
+_STREAMS = {"train": 0, "heldout": 1}  # of random numbers
 
 
 class PretrainBatches:
-    """One split as a sequence of this host's batches; each element is made when it is asked for.
+    """One split as a sequence of batches, of which this host makes its rows when it is asked for them.
 
-    Training goes on epoch after epoch, each a new permutation with new pairs and masks, and batches
-    run over its end. The held-out split has one fixed order, fixed pairs and masks, and ends; its last
-    batch is filled up with examples of weight 0.
+    Training goes on epoch after epoch, each with a new order, new pairs and masks, and a batch may hold the
+    end of one and the beginning of the next. The held-out split has a fixed order, fixed pairs and masks, and
+    ends; its last batch is filled up with examples of weight 0.
 
     Attributes:
         num_examples: of the split, on all hosts together.
@@ -69,8 +70,8 @@ class PretrainBatches:
                 next_sentence (nothing is masked).
 
         Raises:
-            UserError: if there is no such data set, the length is another, or
-                random pairs are wanted of a single document.
+            UserError: if there is no such data set, if it has another length, or if random pairs are to be
+                made of a single document.
         """
         info = load_info(directory)
         check_info(info, directory, max_seq_length)
@@ -118,10 +119,6 @@ class PretrainBatches:
         make = masked_lm_spec if self._task == "masked_lm" else pretrain_spec
         return make(num_rows, self._max_seq_length, self._data.max_predictions_per_seq)
 
-    def segment(self, index: int) -> Segment:
-        """The segment number `index` of the split, in the order of the corpus, to be shown."""
-        return self._segments(np.array([index]))[0]
-
     def _segments(self, numbers: np.ndarray) -> list[Segment]:
         if not len(numbers):  # which ArrayRecord refuses
             return []
@@ -152,7 +149,7 @@ def _views(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 class Batches(Protocol):
-    """What gives a batch for its number: `PretrainBatches`, `features.LabelledBatches`.
+    """A sequence of batches, such as `PretrainBatches` and `tasks.features.ExampleBatches`.
 
     Attributes:
         sampler: which examples a batch consists of.
@@ -170,7 +167,7 @@ class Batches(Protocol):
 
 
 class WithExampleIds:
-    """Batches with one field more, `EXAMPLE_IDS`."""
+    """Batches with one more field, `EXAMPLE_IDS`, which says which examples they consist of."""
 
     def __init__(self, batches: Batches) -> None:
         self._batches, self.sampler = batches, batches.sampler
@@ -195,10 +192,10 @@ def iterate(
         batches: of one split.
         start_step: first batch.
         stop_step: the one after the last.
-        num_workers: processes that make them; 0: a thread of this one. The batches are the same.
+        num_workers: processes that make them, which changes nothing about them; 0: a thread of this process.
 
     Raises:
-        Exception: whatever a worker raised; a worker that died ends the iteration with an error too.
+        Exception: what a worker raised, or an error of Grain's if a worker died.
     """
     steps = grain.MapDataset.range(start_step, stop_step).map(batches.__getitem__)
     if num_workers:

@@ -1,4 +1,4 @@
-"""Which examples a batch consists of: arithmetic on its number, and nothing to remember."""
+"""Which examples a batch consists of: computed from its number, with no state to save."""
 
 import dataclasses
 
@@ -9,10 +9,10 @@ from fnet_jax.data.shuffle import permute
 
 @dataclasses.dataclass(frozen=True)
 class IndexSampler:
-    """The order of the examples of a split, as this process sees it.
+    """The order of the examples of a split, and the share of this process in every batch.
 
-    Training goes on epoch after epoch, each a new permutation, and batches run over its end.
-    Evaluation has the order of the split, and ends.
+    Training goes on epoch after epoch, each a new permutation, and a batch may hold the end of one and the
+    beginning of the next. Evaluation has the order of the split, and ends.
 
     Attributes:
         num_examples: of the split, on all hosts together.
@@ -38,12 +38,12 @@ class IndexSampler:
         return self.batch_size if self.rows is None else len(self.rows)
 
     def at(self, step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """This process's part of batch number `step`.
+        """The examples of this process in batch number `step`.
 
         Returns:
             Three arrays i64[R]: the epoch of each example, its place in the epoch, and its number in
-            the split. R is `num_rows`, or less where an evaluation ends: what is missing is to be
-            filled up with examples of weight 0.
+            the split. R is `num_rows`, or less at the end of an evaluation, where the caller is to add
+            examples of weight 0.
 
         Raises:
             IndexError: if there is no such batch.

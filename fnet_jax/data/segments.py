@@ -30,7 +30,7 @@ class Segment:
     Attributes:
         document: hash of the document, 64 bits.
         line_ends: u32[n], n ≥ 2, ascending; the last one is the number of tokens.
-        tokens: unsigned integers, no special piece but `<unk>` among them.
+        tokens: unsigned integers, no special token but `<unk>` among them.
     """
 
     document: int
@@ -70,7 +70,7 @@ def segments(text: str, tokenizer: Tokenizer, max_seq_length: int) -> tuple[list
 
     Consecutive lines are packed as long as they fit with [CLS] and two [SEP]. As any two lines must
     fit together, lines of more than half the room are first split into sentences, and sentences of
-    more than half the room into equal pieces, so that no text is lost for its length.
+    more than half the room into equal stretches, so that no text is lost for its length.
 
     Args:
         text: the document.
@@ -105,7 +105,7 @@ def segments(text: str, tokenizer: Tokenizer, max_seq_length: int) -> tuple[list
 
 
 def _fit(line: str, ids: list[int], limit: int, tokenizer: Tokenizer) -> Iterator[np.ndarray]:
-    """The line as arrays of at most `limit` ids: whole, or its sentences, or equal pieces of these."""
+    """The line as arrays of at most `limit` ids: whole, or its sentences, or equal stretches of these."""
     parts = [ids]
     if len(ids) > limit:
         parts = tokenizer.encode_batch(sentences(line))

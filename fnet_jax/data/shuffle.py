@@ -1,4 +1,4 @@
-"""A random permutation that is never written down: each index is computed on its own."""
+"""A random permutation that needs no memory: the image of each index is computed on its own."""
 
 import numpy as np
 
@@ -8,8 +8,8 @@ _ROUNDS = 6
 def permute(indices: np.ndarray, size: int, *key: int) -> np.ndarray:
     """Where a permutation of range(size) sends `indices`.
 
-    A Feistel network over the next even number of bits; what falls outside is sent on until it falls
-    inside (cycle walking), on average less than three times.
+    A Feistel network over the next even number of bits. An image outside of the range is permuted again until
+    it lies inside (cycle walking), on average less than three times.
 
     Args:
         indices: integers in [0, size).

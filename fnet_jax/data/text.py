@@ -1,4 +1,4 @@
-"""Plain text to lines: hard-wrapped text is joined into paragraphs, paragraphs split into sentences."""
+"""Plain text to lines: hard-wrapped text is joined to paragraphs, and paragraphs are split into sentences."""
 
 import re
 
@@ -13,7 +13,7 @@ _SENTENCE_END = re.compile(
 _NOT_AN_END = re.compile(
     rf"(?:^|[\s(\"'\u201c\u2018])(?:{'|'.join(map(re.escape, _ABBREVIATIONS.split()))}|[A-Z])\.\s+$"
 )
-# The longest line of text that is still believed to be wrapped by hand or by a program.
+# Text with longer lines than this counts as not wrapped.
 _WRAP_WIDTH = 120
 
 

@@ -1,4 +1,4 @@
-"""SentencePiece tokenizers with the original's special pieces, loaded or trained.
+"""SentencePiece tokenizers with the original's special tokens, loaded or trained.
 
 Trained ones normalise as the original's 32,000-piece model does: NFKC with tidied whitespace
 ("nmt_nfkc"), case kept.
@@ -15,10 +15,19 @@ import numpy as np
 import sentencepiece
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.special_tokens import MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SPECIAL_TOKENS
+from fnet_jax.core.files import write_atomically
+from fnet_jax.core.special_tokens import (
+    BOS_ID,
+    EOS_ID,
+    MASK_ID,
+    NUM_SPECIAL_IDS,
+    PAD_ID,
+    SPECIAL_TOKENS,
+    UNK_ID,
+)
 from fnet_jax.data.text import paragraphs
 
-_TRAINING_BYTES = 64 << 20  # text is taken from all over the corpus up to this much
+_TRAINING_BYTES = 64 << 20  # of text from all over the corpus
 _MAX_SENTENCE_BYTES = 16_384
 # Of the trainer; the result of unigram depends on it, so it is a constant and not the machine's.
 _TRAINING_THREADS = 4
@@ -45,14 +54,14 @@ class Tokenizer:
         return Tokenizer, (self.model,)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of the pieces of `text`, nothing added."""
+        """The ids of the tokens of `text`, nothing added."""
         return self._processor.encode(text)
 
     def encode_masked(self, text: str, hf_spacing: bool = False) -> list[int]:
-        """The ids of a text in which each "[MASK]" hides a piece.
+        """The ids of a text in which each "[MASK]" hides a token.
 
-        As in pretraining, where pieces are hidden after the text was cut: a space before [MASK] belongs to
-        the piece that it hides, and what follows without a space goes on with the word.
+        As in pretraining, where tokens are hidden after the text was cut: a space before [MASK] belongs to
+        the token that it hides, and what follows without a space goes on with the word.
 
         Args:
             text: with any number of [MASK].
@@ -70,27 +79,27 @@ class Tokenizer:
         return self._processor.encode(list(texts), num_threads=num_threads)
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
-        """The ids of the pieces of `text`, and the characters [begin, end) of `text` that each stands for.
+        """The ids of the tokens of `text`, and the characters [begin, end) of `text` that each stands for.
 
-        A piece with "▁" stands for the space too. Where normalisation makes several characters of one, their
-        pieces share it, or one of them has it and the others none.
+        A token with "▁" stands for the space too. Where normalisation makes several characters of one, their
+        tokens share it, or one of them has it and the others none.
         """
         found = self._processor.encode(text, out_type="offset_mapping")
         return found["ids"], found["offsets"]
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of the pieces; special ones vanish, except those that are plain text to SentencePiece."""
+        """The text of the tokens; special ones vanish, except those that are plain text to SentencePiece."""
         return self._processor.decode([int(i) for i in ids])
 
     def id_to_token(self, token_id: int) -> str:
-        """The piece as SentencePiece writes it, "▁" standing for a space."""
+        """The token as SentencePiece writes it, "▁" standing for a space."""
         return self._processor.id_to_piece(int(token_id))
 
     @functools.cached_property
     def is_word_start(self) -> np.ndarray:
-        """bool[V]: whether the piece begins a word, that is, what stands between spaces.
+        """bool[V]: whether the token begins a word, that is, what stands between spaces.
 
-        Special pieces stand for themselves and count as beginnings; all but `<unk>`, which stands for
+        Special tokens stand for themselves and count as beginnings; all but `<unk>`, which stands for
         some letters of a word.
         """
         starts_V = np.array([self.id_to_token(i).startswith("▁") for i in range(self.vocab_size)])
@@ -102,7 +111,7 @@ def load_tokenizer(path: str) -> Tokenizer:
     """Loads a SentencePiece model.
 
     Raises:
-        UserError: if the file is missing, is no such model, or places the special pieces elsewhere.
+        UserError: if the file is missing, is no such model, or places the special tokens elsewhere.
     """
     try:
         with open(os.path.expanduser(path), "rb") as file:
@@ -113,11 +122,10 @@ def load_tokenizer(path: str) -> Tokenizer:
     except RuntimeError as error:
         raise UserError(f"data.tokenizer={path!r} is no SentencePiece model") from error
     found = [tokenizer.id_to_token(i) for i in range(min(NUM_SPECIAL_IDS, tokenizer.vocab_size))]
-    if (
-        found[0] != SPECIAL_TOKENS[0]
-        or tuple(found[PAD_ID:]) != SPECIAL_TOKENS[PAD_ID:]
-        or not _bos_eos(tokenizer)
-    ):
+    processor = tokenizer._processor
+    ids = (processor.unk_id(), processor.bos_id(), processor.eos_id(), processor.pad_id())
+    names = (found[0], *found[PAD_ID:])  # those of <s> and </s> may be others
+    if names != (SPECIAL_TOKENS[0], *SPECIAL_TOKENS[PAD_ID:]) or ids != (UNK_ID, BOS_ID, EOS_ID, PAD_ID):
         raise UserError(
             f"data.tokenizer={path!r} has the first pieces {' '.join(found)}; needed are "
             f"{' '.join(SPECIAL_TOKENS)}, which python -m fnet_jax.tools.train_tokenizer gives"
@@ -125,23 +133,13 @@ def load_tokenizer(path: str) -> Tokenizer:
     return tokenizer
 
 
-def _bos_eos(tokenizer: Tokenizer) -> bool:
-    processor = tokenizer._processor
-    return (processor.unk_id(), processor.bos_id(), processor.eos_id(), processor.pad_id()) == (
-        0,
-        1,
-        2,
-        PAD_ID,
-    )
-
-
 def train_tokenizer(lines: Iterable[str], path: str, vocab_size: int, algorithm: str = "bpe") -> Tokenizer:
     """Trains a model with the original's special ids; the same lines give the same bytes.
 
     Args:
         lines: paragraphs or sentences; `training_lines` gives those of a corpus.
-        path: of the .model file, written at once or not at all.
-        vocab_size: V, the special pieces included.
+        path: of the .model file.
+        vocab_size: V, the special tokens included.
         algorithm: "bpe", as the original, or "unigram".
 
     Raises:
@@ -156,9 +154,9 @@ def train_tokenizer(lines: Iterable[str], path: str, vocab_size: int, algorithm:
             vocab_size=vocab_size,
             unk_piece=SPECIAL_TOKENS[0],
             pad_piece=SPECIAL_TOKENS[PAD_ID],
-            unk_id=0,
-            bos_id=1,
-            eos_id=2,
+            unk_id=UNK_ID,
+            bos_id=BOS_ID,
+            eos_id=EOS_ID,
             pad_id=PAD_ID,
             user_defined_symbols=list(SPECIAL_TOKENS[PAD_ID + 1 :]),
             normalization_rule_name="nmt_nfkc",
@@ -171,19 +169,16 @@ def train_tokenizer(lines: Iterable[str], path: str, vocab_size: int, algorithm:
     tokenizer = Tokenizer(model.getvalue())
     if tokenizer.vocab_size != vocab_size:
         raise UserError(_too_large(vocab_size, tokenizer.vocab_size))
-    temporary = f"{path}.tmp-{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(tokenizer.model)
-        os.replace(temporary, path)
+        write_atomically(path, tokenizer.model)
     except OSError as error:
         raise UserError(f"the tokenizer cannot be written to {path} ({error.strerror})") from error
     return tokenizer
 
 
 def _explain(message: str, vocab_size: int) -> str:
-    """SentencePiece's complaint in a sentence."""
+    """SentencePiece's error message as a sentence for people."""
     if match := re.search(r"value <= (\d+)", message):
         return _too_large(vocab_size, int(match[1]))
     if match := re.search(r"required_chars\. \d+ vs (\d+)", message):
@@ -207,8 +202,8 @@ def training_lines(shards: Sequence[Iterable[object]], max_bytes: int = _TRAININ
     """Lines to train on: the beginning of every shard, up to `max_bytes` in all.
 
     Args:
-        shards: yield documents; whatever is no text is passed over.
-        max_bytes: of UTF-8 text, shared out equally.
+        shards: of a corpus; what they yield beside documents is passed over.
+        max_bytes: of text, in equal parts for all shards.
     """
     for shard in shards:
         room = max(max_bytes // len(shards), 1)

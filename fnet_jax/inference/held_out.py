@@ -14,7 +14,7 @@ from fnet_jax.data.tokenizer import Tokenizer
 from fnet_jax.inference.fill_mask import FillMask, Guess
 from fnet_jax.inference.model import Model
 from fnet_jax.inference.preprocessing import Preprocessor, Request
-from fnet_jax.train.datasets import PretrainDataset
+from fnet_jax.tasks.pretrain.dataset import PretrainDataset
 
 HIDDEN_TEXT = "__"
 _CONTEXT = 14  # tokens of text to show on either side

@@ -20,8 +20,8 @@ from fnet_jax.inference.predictor import Input, ModelInfo, Output, Predictor, st
 from fnet_jax.inference.preprocessing import Counts, Features, LongTextPolicy, Preprocessor, Request, Text
 from fnet_jax.inference.task_predictors import AnswerQuestion, Choose, TagWords
 from fnet_jax.inference.text_predictors import Classify, Encode, Logits, NextSentence
-from fnet_jax.tasks.answer.features import Found
-from fnet_jax.tasks.predictions import Prediction
+from fnet_jax.tasks.answer.features import AnswerPrediction
+from fnet_jax.tasks.classify.predictions import Prediction
 
 DType = Literal["float32", "bfloat16"]
 BATCH_SIZE = 32
@@ -231,7 +231,7 @@ class Model:
         """For each pair the probability that its second text follows the first one, as in pretraining."""
         return self._ask(NextSentence(self.info, long), pairs)
 
-    def answer(self, question: str, context: str, may_have_none: bool = False) -> Found:
+    def answer(self, question: str, context: str, may_have_none: bool = False) -> AnswerPrediction:
         """The span of the context that answers the question, with its score; see `AnswerQuestion`."""
         return self._ask(AnswerQuestion(self.info, may_have_none), (question, context))
 

@@ -15,10 +15,10 @@ from fnet_jax.inference.batching import Forward, Variables
 from fnet_jax.inference.predictor import Fields, ModelInfo, Predictor
 from fnet_jax.inference.preprocessing import Features, LongTextPolicy, Request
 from fnet_jax.inference.text_predictors import logits_forward
-from fnet_jax.tasks import predictions
-from fnet_jax.tasks.answer.features import Found, SpanBatches, best_answers, encode_questions
-from fnet_jax.tasks.answer.squad import QuestionSplit
-from fnet_jax.tasks.predictions import Prediction
+from fnet_jax.tasks.answer.features import AnswerBatches, AnswerPrediction, best_answers, encode_questions
+from fnet_jax.tasks.answer.files import AnswerSplit
+from fnet_jax.tasks.classify import predictions
+from fnet_jax.tasks.classify.predictions import Prediction
 from fnet_jax.tasks.tag.features import label_of_words, word_windows
 
 Words = Sequence[str]
@@ -115,7 +115,7 @@ class Choose(Predictor[Choices, Prediction]):
         return Request(examples, counts)
 
 
-class AnswerQuestion(Predictor[Question, Found]):
+class AnswerQuestion(Predictor[Question, AnswerPrediction]):
     """The span of a context that answers a question."""
 
     name = "answer"
@@ -137,7 +137,7 @@ class AnswerQuestion(Predictor[Question, Found]):
         """The windows of each context."""
         return [self._preprocess(*question) for question in inputs]
 
-    def postprocess(self, request: Request, outputs: Sequence[Any]) -> Found:
+    def postprocess(self, request: Request, outputs: Sequence[Any]) -> AnswerPrediction:
         """The best span over all windows."""
         logits_NCL, data = np.stack(outputs), self.preprocessor.data
         (found,) = best_answers(request.note, logits_NCL[:, 0], logits_NCL[:, 1], data.max_answer_length)
@@ -148,10 +148,10 @@ class AnswerQuestion(Predictor[Question, Found]):
         if not context.strip():
             return UserError("empty context")
         tokenizer, length = self.preprocessor.tokenizer, self.preprocessor.length
-        split = QuestionSplit("", [question], [context], None, ["0"], "")
+        split = AnswerSplit("", [question], [context], None, ["0"], "")
         encoded = encode_questions(split, tokenizer, self.preprocessor.data, length)
         count = len(encoded.windows)
-        batches = SpanBatches(split, encoded, max_seq_length=length, batch_size=count, seed=0, train=False)
+        batches = AnswerBatches(split, encoded, max_seq_length=length, batch_size=count, seed=0, train=False)
         batch = batches[0]
         examples = [{name: batch[name][n] for name in ("input_ids", "type_ids")} for n in range(count)]
         self.preprocessor.counts.add(examples, count > 1)

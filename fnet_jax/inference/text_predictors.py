@@ -15,8 +15,8 @@ from fnet_jax.inference.fill_mask import masked_lm
 from fnet_jax.inference.predictor import MASKED_LM, Fields, ModelInfo, TextPredictor
 from fnet_jax.inference.preprocessing import LongTextPolicy, Request, Text
 from fnet_jax.nn.heads import SpanLogits
-from fnet_jax.tasks import predictions
-from fnet_jax.tasks.predictions import Prediction
+from fnet_jax.tasks.classify import predictions
+from fnet_jax.tasks.classify.predictions import Prediction
 
 
 class Encode(TextPredictor[np.ndarray]):
@@ -60,7 +60,7 @@ class Classify(TextPredictor[Prediction]):
         self.forward = logits_forward(model)
 
     def postprocess(self, request: Request, outputs: Sequence[Any]) -> Prediction:
-        """See `tasks/predictions.py`."""
+        """See `tasks/classify/predictions.py`."""
         logits_C = super().postprocess(request, outputs)
         return predictions.of_logits(self.model.labels, logits_C[None])[0]
 

@@ -1,97 +1,102 @@
-"""The real 2-D discrete Fourier transform, computed in several ways that agree.
+"""The real 2-D discrete Fourier transform, by four implementations that agree.
 
-Each way gives two maps of x[B, L, D], with F = C − iS, C[j, k] = cos(2πjk/n), S[j, k] = sin(2πjk/n):
+With F = C − iS, C[j, k] = cos(2πjk/n), S[j, k] = sin(2πjk/n), the spectrum f = F_L x F_D of x[B, L, D] has
 
-    fourier(x) = Re(F_L x F_D)                    = C x C − S x S
-    hartley(x) = Re(F_L x F_D) − Im(F_L x F_D)    = C x C − S x S + C x S + S x C
+    Re f = C x C − S x S          Im f = −(C x S + S x C)
 
-| way    | how                                                        | matrix FLOPs, L = 512, D = 768 |
-|--------|------------------------------------------------------------|--------------------------------|
-| fft    | library FFT of real input, half the columns by symmetry    | none                           |
-| dense  | real matrix products                                       | 2.0 G per example              |
-| folded | as dense, on even and odd parts: all matrices half as large | 0.25 G                        |
-| split  | dense along D, two short stages along L = L1·L2            | 0.7 G                          |
+Each function here computes y = a·Re f + b·Im f, for weights (a, b) that are 1, −1 or 0: `FOURIER` is Re f,
+`HARTLEY` is Re f − Im f. What has weight 0 is not computed.
 
-docs/mixing.md derives them and says where each is fastest. All four treat examples independently and
-work for every L and D. Rounding: `matrices.einsum`; sums and differences in float32 at least.
+| function | how                                                        | matrix FLOPs, L = 512, D = 768 |
+|----------|------------------------------------------------------------|--------------------------------|
+| `fft`    | library FFT of real input, half the columns by symmetry    | none                           |
+| `dense`  | real matrix products (`fourier_impl='dft'`)                | 2.0 G per example              |
+| `folded` | as dense, on even and odd parts: all matrices half as large | 0.25 G; `HARTLEY` 0.5 G       |
+| `split`  | dense along D, two short stages along L = L1·L2            | 0.7 G                          |
+
+docs/mixing.md derives them and says where each is fastest. All four treat examples independently, work for
+every L and D, and return the dtype of x. Products round as `matrices.einsum`; sums and differences are taken
+in float32 at least.
 
 In a product of `dense` and `folded` the data come first, the matrix second: the other way round XLA's TPU
 compiler copies the result once more, 109 MB moved in place of 84 for `dense` at 16 x 512 x 768, bfloat16.
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
 
 from fnet_jax.nn.matrices import accum_dtype, cos_sin, dct_matrix, einsum
 
-# Factors (a, b) of combinations a·Re f + b·Im f.
-Wanted = tuple[tuple[int, int], ...]
+# Weights (a, b) of y = a·Re f + b·Im f. Column D − k of f is the conjugate of column k, rows mirrored; hence
+# column D − k of y is made from column k of f with weights (a, −b).
+Weights = tuple[int, int]
+FOURIER: Weights = (1, 0)
+HARTLEY: Weights = (1, -1)
 
 # Data times matrix[out, in], along an axis of the data.
 _ALONG = {1: "bld,nl->bnd", 2: "bld,ed->ble"}
 
 
-def fourier_fft(x_BLD: jax.Array) -> jax.Array:
+def weighted(weights: Weights, u: jax.Array, v: jax.Array) -> jax.Array:
+    """a·u + b·v, without the terms of weight 0."""
+    first, *others = (w * part for w, part in zip(weights, (u, v), strict=True) if w)
+    return sum(others, first)
+
+
+def weighted_matrices(weights: Weights, c: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """a·C − b·S for the real part of h, and a·S + b·C for the imaginary one.
+
+    The two products add to a·Re(F h) + b·Im(F h).
+    """
+    a, b = weights
+    return weighted((a, -b), c, s), weighted((b, a), c, s)
+
+
+def fft(x_BLD: jax.Array, weights: Weights) -> jax.Array:
     """By `rfft2`: one library call over both axes, no transposes between."""
-    f_BLK = jnp.fft.rfft2(x_BLD.astype(accum_dtype(x_BLD)))
-    return _fill_other_half(f_BLK.real, f_BLK.real, x_BLD.shape[-1]).astype(x_BLD.dtype)
+    a, b = weights
+    f_BLY = jnp.fft.rfft2(x_BLD.astype(accum_dtype(x_BLD)))
+    y_BLY, mirror_BLY = (weighted(w, f_BLY.real, f_BLY.imag) for w in (weights, (a, -b)))
+    return _fill_other_half(y_BLY, mirror_BLY, x_BLD.shape[-1]).astype(x_BLD.dtype)
 
 
-def hartley_fft(x_BLD: jax.Array) -> jax.Array:
-    """By `rfft2`."""
-    f_BLK = jnp.fft.rfft2(x_BLD.astype(accum_dtype(x_BLD)))
-    # The other half is the conjugate, so there −Im is +Im of this half.
-    return _fill_other_half(f_BLK.real - f_BLK.imag, f_BLK.real + f_BLK.imag, x_BLD.shape[-1]).astype(
-        x_BLD.dtype
-    )
-
-
-def fourier_dense(x_BLD: jax.Array) -> jax.Array:
-    """By `C x C − S x S`: two products of two matrices each."""
+def dense(x_BLD: jax.Array, weights: Weights) -> jax.Array:
+    """By C x (a·C − b·S) − S x (a·S + b·C): two matrix products, each with two matrices side by side."""
     (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, accum_dtype(x_BLD)) for n in x_BLD.shape[1:])
-    return _two_products(x_BLD, (c_LL, -s_LL), (c_DD, s_DD))
+    right_ZDD = jnp.stack(weighted_matrices(weights, c_DD, s_DD)).astype(x_BLD.dtype)
+    h_BZLD = einsum("bld,zde->bzle", x_BLD, right_ZDD)
+    return einsum("bzld,znl->bnd", h_BZLD, jnp.stack([c_LL, -s_LL]).astype(x_BLD.dtype))
 
 
-def hartley_dense(x_BLD: jax.Array) -> jax.Array:
-    """By cas(a + b) = cos a·cas b + sin a·cas(−b), cas = cos + sin."""
-    (c_LL, s_LL), (c_DD, s_DD) = (cos_sin(n, accum_dtype(x_BLD)) for n in x_BLD.shape[1:])
-    return _two_products(x_BLD, (c_LL, s_LL), (c_DD + s_DD, c_DD - s_DD))
+def folded(x_BLD: jax.Array, weights: Weights) -> jax.Array:
+    """On the parts of x that are even or odd along each axis: C sees the even part only, S the odd one.
 
-
-def fourier_folded(x_BLD: jax.Array) -> jax.Array:
-    """On the parts of x that are even in both indices and odd in both; the mixed parts do not count.
-
-    Both products give one quarter of their result; it is even, or odd, in both indices again.
+    Each product gives one quarter of its result, which is even or odd along each axis again. With b = 0 the
+    two parts that are even along one axis and odd along the other do not count.
     """
     _, length, width = x_BLD.shape
-    even_BLD, odd_BLD = fold(x_BLD, axis=1)
-    cc, ss = _FoldedMatrices(x_BLD, 0, 0), _FoldedMatrices(x_BLD, 1, 1)
-    y_even = unfold(cc(fold(even_BLD, axis=2)[0]), None, width, axis=2)
-    y_odd = unfold(None, -ss(fold(odd_BLD, axis=2)[1]), width, axis=2)
-    return unfold(y_even, y_odd, length, axis=1).astype(x_BLD.dtype)
+    a, b = weights
+    parts = [fold(half_BLD, axis=2) for half_BLD in fold(x_BLD, axis=1)]
+
+    def rows(left: int, for_even: int, for_odd: int) -> jax.Array:
+        """One half of y, even (left = 0) or odd along L, whole along D."""
+        even, odd = (
+            w * _folded_product(part, x_BLD, left, right) if w else None
+            for right, (part, w) in enumerate(zip(parts[left], (for_even, for_odd), strict=True))
+        )
+        return unfold(even, odd, width, axis=2)
+
+    return unfold(rows(0, a, -b), rows(1, -b, -a), length, axis=1).astype(x_BLD.dtype)
 
 
-def hartley_folded(x_BLD: jax.Array) -> jax.Array:
-    """As `fourier_folded`, with the two mixed parts as well."""
-    _, length, width = x_BLD.shape
-    even_BLD, odd_BLD = fold(x_BLD, axis=1)
-    (ee, eo), (oe, oo) = fold(even_BLD, axis=2), fold(odd_BLD, axis=2)
-    cc, cs, sc, ss = (_FoldedMatrices(x_BLD, i, j) for i in (0, 1) for j in (0, 1))
-    y_even = unfold(cc(ee), cs(eo), width, axis=2)
-    y_odd = unfold(sc(oe), -ss(oo), width, axis=2)
-    return unfold(y_even, y_odd, length, axis=1).astype(x_BLD.dtype)
-
-
-def fourier_split(x_BLD: jax.Array) -> jax.Array:
+def split(x_BLD: jax.Array, weights: Weights) -> jax.Array:
     """By two stages along L (Cooley and Tukey 1965), each a matrix product with nothing complex."""
-    (y_BLK,) = _split(x_BLD, ((1, 0),))
-    return _fill_other_half(y_BLK, y_BLK, x_BLD.shape[-1]).astype(x_BLD.dtype)
-
-
-def hartley_split(x_BLD: jax.Array) -> jax.Array:
-    """As `fourier_split`."""
-    y_BLK, mirror_BLK = _split(x_BLD, ((1, -1), (1, 1)))
-    return _fill_other_half(y_BLK, mirror_BLK, x_BLD.shape[-1]).astype(x_BLD.dtype)
+    width = x_BLD.shape[-1]
+    c_DY, s_DY = cos_sin(width, accum_dtype(x_BLD), width, width // 2 + 1)
+    h_BZLY = einsum("bld,zdk->bzlk", x_BLD, jnp.stack([c_DY, -s_DY]).astype(x_BLD.dtype))
+    return _fill_other_half(*two_stages(h_BZLY, weights), width).astype(x_BLD.dtype)
 
 
 def dct_dense(x_BLD: jax.Array, axis: int) -> jax.Array:
@@ -120,29 +125,21 @@ def dct_folded(x_BLD: jax.Array, axis: int) -> jax.Array:
     return jax.lax.slice_in_dim(y, 0, n, axis=axis)
 
 
-def _fill_other_half(half_BLK: jax.Array, mirror_BLK: jax.Array, width: int) -> jax.Array:
-    """Appends columns D//2+1 … D−1, by F[l, D−k] = conj(F[−l mod L, k]).
+def _fill_other_half(half_BLY: jax.Array, mirror_BLY: jax.Array, width: int) -> jax.Array:
+    """Appends columns D//2+1 … D−1, by f[l, D−k] = conj(f[−l mod L, k]).
 
     Args:
-        half_BLK: what to return for columns 0 … D//2.
-        mirror_BLK: the same quantity of the conjugate spectrum, same columns.
+        half_BLY: y in columns 0 … D//2.
+        mirror_BLY: the same made from the conjugate of f, that is, with weights (a, −b).
         width: D.
     """
-    mirror_BLK = mirrored(mirror_BLK[:, :, 1 : (width + 1) // 2])
-    return jnp.concatenate([half_BLK, mirror_BLK[:, :, ::-1]], axis=-1)
+    upper_BLY = mirror_rows(mirror_BLY[:, :, 1 : (width + 1) // 2])
+    return jnp.concatenate([half_BLY, upper_BLY[:, :, ::-1]], axis=-1)
 
 
-def mirrored(x_BLK: jax.Array) -> jax.Array:
-    """Row l from row −l mod L."""
-    return jnp.roll(x_BLK[:, ::-1], 1, axis=1)
-
-
-def _two_products(
-    x_BLD: jax.Array, left_LL: tuple[jax.Array, jax.Array], right_DD: tuple[jax.Array, jax.Array]
-) -> jax.Array:
-    """`left[0] x right[0] + left[1] x right[1]` as two matrix products, each twice as long."""
-    h_BZLD = einsum("bld,zde->bzle", x_BLD, jnp.stack(right_DD).astype(x_BLD.dtype))
-    return einsum("bzld,znl->bnd", h_BZLD, jnp.stack(left_LL).astype(x_BLD.dtype))
+def mirror_rows(x_BLD: jax.Array) -> jax.Array:
+    """Row l from row −l mod L, of any number of columns."""
+    return jnp.roll(x_BLD[:, ::-1], 1, axis=1)
 
 
 def fold(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
@@ -166,71 +163,64 @@ def fold(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
 def unfold(even: jax.Array | None, odd: jax.Array | None, n: int, axis: int) -> jax.Array:
     """The whole of n elements from an even part (0 ≤ k ≤ n/2) and an odd one (0 < k < n/2); None is 0."""
     m = (n - 1) // 2
-    if odd is None:
-        assert even is not None
-        mirrored = jax.lax.slice_in_dim(even, 1, m + 1, axis=axis)
-        return jnp.concatenate([even, jnp.flip(mirrored, axis)], axis)
-    padding = [(0, 0)] * odd.ndim
-    padding[axis] = (1, n // 2 - m)
-    if even is None:
-        return jnp.concatenate([jnp.pad(odd, padding), jnp.flip(-odd, axis)], axis)
-    mirrored = jax.lax.slice_in_dim(even, 1, m + 1, axis=axis) - odd
-    return jnp.concatenate([even + jnp.pad(odd, padding), jnp.flip(mirrored, axis)], axis)
+    lower, upper = [], []  # terms of elements 0 … n/2, and of those above n/2 from the last one down
+    if even is not None:
+        lower.append(even)
+        upper.append(jax.lax.slice_in_dim(even, 1, m + 1, axis=axis))
+    if odd is not None:
+        padding = [(1, n // 2 - m) if i == axis else (0, 0) for i in range(odd.ndim)]
+        lower.append(jnp.pad(odd, padding))
+        upper.append(-odd)
+    first, last = (functools.reduce(jnp.add, terms) for terms in (lower, upper))
+    return jnp.concatenate([first, jnp.flip(last, axis)], axis)
 
 
 def quarters(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
-    """C for the even part along an axis, S for the odd one, in the dtype of x."""
+    """C for the even part of x along an axis, S for the odd one, as `fold` makes them, in the dtype of x."""
     n = x.shape[axis]
     c, s = cos_sin(n, accum_dtype(x), n // 2 + 1, n // 2 + 1)
     inner = slice(1, (n + 1) // 2)
     return c.astype(x.dtype), s[inner, inner].astype(x.dtype)
 
 
-class _FoldedMatrices:
-    """Multiplies a part of x by the matching quarter of C or S on each side.
+def _folded_product(part: jax.Array, x_BLD: jax.Array, left: int, right: int) -> jax.Array:
+    """A part of x times the quarters that match it: 0 for C and an even part, 1 for S and an odd one.
 
     Args:
-        x_BLD: gives sizes and dtype.
-        left, right: 0 for C and an even part, 1 for S and an odd part; along L, along D.
+        part: of x, folded along both axes.
+        x_BLD: the whole, for its sizes and dtype.
+        left, right: which quarter, along L and along D.
     """
-
-    def __init__(self, x_BLD: jax.Array, left: int, right: int) -> None:
-        self._left, self._right = quarters(x_BLD, 1)[left], quarters(x_BLD, 2)[right]
-
-    def __call__(self, part: jax.Array) -> jax.Array:
-        h = einsum("bld,de->ble", part.astype(self._right.dtype), self._right)
-        return einsum("bld,nl->bnd", h, self._left, keep_wide=True)
+    h = einsum("bld,de->ble", part.astype(x_BLD.dtype), quarters(x_BLD, 2)[right])
+    return einsum("bld,nl->bnd", h, quarters(x_BLD, 1)[left], round_output=False)
 
 
-def _split(x_BLD: jax.Array, wanted: Wanted) -> jax.Array:
-    """As `two_stages`, for columns 0 … D//2 of f = F_L x F_D."""
-    width = x_BLD.shape[-1]
-    c_DK, s_DK = cos_sin(width, accum_dtype(x_BLD), width, width // 2 + 1)
-    h_BZLK = einsum("bld,zdk->bzlk", x_BLD, jnp.stack([c_DK, -s_DK]).astype(x_BLD.dtype))
-    return two_stages(h_BZLK, wanted)
+def two_stages(h_BZLY: jax.Array, weights: Weights) -> tuple[jax.Array, jax.Array]:
+    """y and its mirror image: a·Re f + b·Im f and a·Re f − b·Im f, of f = F_L h.
 
-
-def two_stages(h_BZLK: jax.Array, wanted: Wanted) -> jax.Array:
-    """a·Re f + b·Im f for each (a, b) of `wanted`, of f = F_L h: [len(wanted), B, L, K].
-
-    With l = L2·a + m and j = c + L1·e, exp(−2πi·l·j/L) = exp(−2πi·l·c/L)·exp(−2πi·m·e/L2): the first
-    factor is a product over a for each m, twiddles included, the second one over m.
+    With l = L2·i + m and j = c + L1·e, exp(−2πi·l·j/L) = exp(−2πi·l·c/L)·exp(−2πi·m·e/L2): the first
+    factor is a product over i for each m, twiddles included, the second one over m.
 
     Args:
-        h_BZLK: letter Z: real and imaginary part.
-        wanted: pairs of factors.
+        h_BZLY: Z: real and imaginary part. Any number of columns.
+        weights: (a, b).
+
+    Returns:
+        Two arrays [B, L, Y]; the same one twice where b is 0.
     """
-    batch, _, length, _ = h_BZLK.shape
-    dtype, wider = h_BZLK.dtype, accum_dtype(h_BZLK)
+    batch, _, length, _ = h_BZLY.shape
+    dtype, wider = h_BZLY.dtype, accum_dtype(h_BZLY)
     l1, l2 = _factors(length)
     c, s = (part.reshape(l1, l1, l2) for part in cos_sin(length, wider, l1, length))
-    first = jnp.stack([jnp.stack([c, s]), jnp.stack([-s, c])]).astype(dtype)  # [out Z, in Z, c, a, m]
-    h = einsum("yzcam,bzamk->bycmk", first, h_BZLK.reshape(batch, 2, l1, l2, -1))
+    first = jnp.stack([jnp.stack([c, s]), jnp.stack([-s, c])]).astype(dtype)  # [out Z, in Z, c, i, m]
+    h = einsum("yzcim,bzimk->bycmk", first, h_BZLY.reshape(batch, 2, l1, l2, -1))
 
+    a, b = weights
     c, s = cos_sin(l2, wider)
-    second = jnp.stack([jnp.stack([a * c - b * s, a * s + b * c]) for a, b in wanted]).astype(dtype)
-    y = einsum("wzem,bzcmk->wbeck", second, h)
-    return y.reshape(len(wanted), batch, length, -1)
+    wanted = [weights, (a, -b)] if b else [weights]
+    second = jnp.stack([jnp.stack(weighted_matrices(w, c, s)) for w in wanted]).astype(dtype)
+    y = einsum("wzem,bzcmk->wbeck", second, h).reshape(len(wanted), batch, length, -1)
+    return y[0], y[-1]
 
 
 def _factors(n: int) -> tuple[int, int]:

@@ -30,17 +30,23 @@ class Encoder(nn.Module):
         self.embedder = Embedder(self.config)
         for first, count, mixer in layer_runs(self.config):
             setattr(self, f"layers_{first}", _stack(self.config, count)(self.config, mixer))
-        self.pooler = dense((None, "embed"), self.config.d_model, dtype=self.config.dtype)
+        self.pooler = dense("pooler", self.config.d_model, dtype=self.config.dtype)
 
     def __call__(
-        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool
+        self,
+        input_ids_BL: jax.Array,
+        type_ids_BL: jax.Array,
+        deterministic: bool = True,
+        padding_mask_BL: jax.Array | None = None,
     ) -> tuple[jax.Array, jax.Array]:
         """Encodes.
 
         Args:
-            input_ids_BL: pieces; `PAD_ID` marks padding, which attention leaves out.
-            type_ids_BL: segment of each piece.
+            input_ids_BL: tokens.
+            type_ids_BL: segment of each token.
             deterministic: False draws dropout masks from the `dropout` generator.
+            padding_mask_BL: True at real tokens, the only ones that attention and mean pooling look at; by
+                default wherever the token is not `PAD_ID`.
 
         Returns:
             sequence_BLD, and pooled_BD = tanh(Dense(sequence at position 0)), or of the mean over all
@@ -50,7 +56,8 @@ class Encoder(nn.Module):
             ValueError: if L exceeds `max_seq_length`, or differs from it with a mixer of fixed length.
         """
         x_BLD = self.embedder(input_ids_BL, type_ids_BL, deterministic)
-        padding_mask_BL = input_ids_BL != PAD_ID
+        if padding_mask_BL is None:
+            padding_mask_BL = input_ids_BL != PAD_ID
         for first, _, _ in layer_runs(self.config):
             x_BLD, _ = getattr(self, f"layers_{first}")(x_BLD, padding_mask_BL, deterministic)
         pooled_BD = first_position(x_BLD) if self.config.pooling == "first" else _mean(x_BLD, padding_mask_BL)
@@ -84,7 +91,7 @@ class Embedder(nn.Module):
         self.layer_norm = LayerNorm(output_dtype=c.dtype)
         # The one Dense of the model that the original initialises by Flax's default, lecun_normal.
         init = nn.initializers.lecun_normal()
-        self.hidden_mapping_in = dense((None, "embed"), c.d_model, dtype=c.dtype, kernel_init=init)
+        self.hidden_mapping_in = dense("hidden_mapping_in", c.d_model, dtype=c.dtype, kernel_init=init)
         self.dropout = nn.Dropout(c.dropout_rate)
 
     def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool) -> jax.Array:
@@ -103,11 +110,10 @@ class Embedder(nn.Module):
                 f"cut the input or raise max_seq_length"
             )
         input_ids_BL, type_ids_BL = (constrain(ids, "batch", "length") for ids in (input_ids_BL, type_ids_BL))
-        word_BLE = jnp.take(
-            gather_param(self.word.embedding, ("vocab", "embed"), whole=""), input_ids_BL, axis=0
-        )
-        position_LE = gather_param(self.position.embedding, (None, "embed"))[:length]
-        type_BLE = jnp.take(gather_param(self.type.embedding, (None, "embed")), type_ids_BL, axis=0)
+        word_VE = gather_param(self.word.embedding, "word/embedding", whole="")
+        word_BLE = jnp.take(word_VE, input_ids_BL, axis=0)
+        position_LE = gather_param(self.position.embedding, "position/embedding")[:length]
+        type_BLE = jnp.take(gather_param(self.type.embedding, "type/embedding"), type_ids_BL, axis=0)
         x_BLE = word_BLE + position_LE[None] + type_BLE
         x_BLD = self.hidden_mapping_in(self.layer_norm(x_BLE))
         return constrain(self.dropout(x_BLD, deterministic), "batch", "length", None)
@@ -146,11 +152,9 @@ class FeedForward(nn.Module):
     def __call__(self, x_BLD: jax.Array, deterministic: bool) -> jax.Array:
         """Returns y_BLD."""
         c = self.config
-        h_BLF = dense(("embed", "mlp"), c.d_ff, dtype=c.dtype, bias_init=normal_init, name="intermediate")(
-            x_BLD
-        )
+        h_BLF = dense("intermediate", c.d_ff, dtype=c.dtype, bias_init=normal_init)(x_BLD)
         h_BLF = constrain(h_BLF, "batch", "length", "mlp")
-        y_BLD = dense(("mlp", "embed"), c.d_model, gelu=True, dtype=c.dtype, name="output")(h_BLF)
+        y_BLD = dense("output", c.d_model, gelu=True, dtype=c.dtype)(h_BLF)
         return nn.Dropout(c.dropout_rate)(y_BLD, deterministic)
 
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from fnet_jax.core.config import Head, ModelConfig
-from fnet_jax.core.mesh import Logical, gather_param
+from fnet_jax.core.mesh import gather_param
 from fnet_jax.nn.encoder import Encoder
 from fnet_jax.nn.layers import LayerNorm, dense, normal_init
 from fnet_jax.nn.parallel import take_positions
@@ -30,51 +30,53 @@ class SpanLogits(NamedTuple):
     """Logits over the positions of an example."""
 
     start_BL: jax.Array
-    end_BL: jax.Array  # of the last piece of the span, not the one behind it
+    end_BL: jax.Array  # of the last token of the span, not the one behind it
 
 
-class EncoderModel(nn.Module):
-    """The encoder alone."""
-
-    config: ModelConfig
-
-    def setup(self) -> None:
-        """Names the submodule."""
-        self.encoder = Encoder(self.config)
-
-    def __call__(
-        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool
-    ) -> tuple[jax.Array, jax.Array]:
-        """sequence_BLD and pooled_BD in the dtype of the computation; see `Encoder`."""
-        return self.encoder(input_ids_BL, type_ids_BL, deterministic)
-
-
-class MaskedLMModel(nn.Module):
-    """Masked language model."""
+class _Model(nn.Module):
+    """What all have in common: a config, and the encoder under its name in the original."""
 
     config: ModelConfig
 
     def setup(self) -> None:
         """Names the submodules as the original does."""
+        self.encoder = Encoder(self.config)
+
+
+class EncoderModel(_Model):
+    """The encoder alone."""
+
+    def __call__(
+        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool = True
+    ) -> tuple[jax.Array, jax.Array]:
+        """sequence_BLD and pooled_BD in the dtype of the computation; see `Encoder`."""
+        return self.encoder(input_ids_BL, type_ids_BL, deterministic)
+
+
+class MaskedLMModel(_Model):
+    """Masked language model."""
+
+    def setup(self) -> None:
+        """Names the submodules as the original does."""
+        super().setup()
         c = self.config
-        self.encoder = Encoder(c)
-        self.predictions_dense = dense((None, "embed"), c.d_emb, dtype=c.dtype)
+        self.predictions_dense = dense("predictions_dense", c.d_emb, dtype=c.dtype)
         self.predictions_layer_norm = LayerNorm(output_dtype=c.dtype)
-        self.predictions_output = OutputProjection(c.vocab_size, ("vocab", "embed"))
+        self.predictions_output = OutputProjection(c.vocab_size)
 
     def __call__(
         self,
         input_ids_BL: jax.Array,
         type_ids_BL: jax.Array,
         masked_lm_positions_BP: jax.Array,
-        deterministic: bool,
+        deterministic: bool = True,
     ) -> Any:
-        """logits_BPV of the pieces at the given positions; arguments as in `PretrainModel`."""
+        """logits_BPV of the tokens at the given positions; arguments as in `PretrainModel`."""
         sequence_BLD, _ = self.encoder(input_ids_BL, type_ids_BL, deterministic)
         return self.predict(sequence_BLD, masked_lm_positions_BP)
 
     def predict(self, sequence_BLD: jax.Array, masked_lm_positions_BP: jax.Array) -> jax.Array:
-        """logits_BPV from what the encoder makes of the pieces."""
+        """logits_BPV from what the encoder makes of the tokens."""
         masked_BPD = take_positions(sequence_BLD, masked_lm_positions_BP)
         hidden_BPE = self.predictions_layer_norm(nn.gelu(self.predictions_dense(masked_BPD)))
         return self.predictions_output(hidden_BPE, self.encoder.word_embedding())
@@ -93,13 +95,13 @@ class PretrainModel(MaskedLMModel):
         input_ids_BL: jax.Array,
         type_ids_BL: jax.Array,
         masked_lm_positions_BP: jax.Array,
-        deterministic: bool,
+        deterministic: bool = True,
     ) -> PretrainLogits:
-        """Predicts the pieces at the given positions and the order of the segments.
+        """Predicts the tokens at the given positions and the order of the segments.
 
         Args:
-            input_ids_BL: pieces, with [MASK] and others in place of those to predict.
-            type_ids_BL: segment of each piece.
+            input_ids_BL: tokens, with [MASK] and others in place of those to predict.
+            type_ids_BL: segment of each token.
             masked_lm_positions_BP: positions to predict; unused slots may hold any position.
             deterministic: no dropout.
         """
@@ -108,14 +110,12 @@ class PretrainModel(MaskedLMModel):
         return PretrainLogits(masked_lm_BPV, self.classification(pooled_BD))
 
 
-class _Classifier(nn.Module):
+class _Classifier(_Model):
     """The encoder, dropout (the original has none) and a projection to `num_outputs`."""
-
-    config: ModelConfig
 
     def setup(self) -> None:
         """Names the submodules as the original does."""
-        self.encoder = Encoder(self.config)
+        super().setup()
         self.dropout = nn.Dropout(self.config.classifier_dropout_rate)
         self.classification = OutputProjection(self.config.num_outputs)
 
@@ -130,15 +130,19 @@ class _Classifier(nn.Module):
 class SequenceModel(_Classifier):
     """One label per example, a class or a number, from the pooled first token."""
 
-    def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool) -> jax.Array:
+    def __call__(
+        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool = True
+    ) -> jax.Array:
         """logits_BC; for regression C = 1 and the logit is the number."""
         return self.classify(input_ids_BL, type_ids_BL, deterministic, pooled=True)
 
 
 class TokenModel(_Classifier):
-    """One label per piece."""
+    """One label per token."""
 
-    def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool) -> jax.Array:
+    def __call__(
+        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool = True
+    ) -> jax.Array:
         """logits_BLC."""
         return self.classify(input_ids_BL, type_ids_BL, deterministic, pooled=False)
 
@@ -146,7 +150,9 @@ class TokenModel(_Classifier):
 class ChoiceModel(_Classifier):
     """One of K texts, each encoded on its own; `num_outputs` is 1."""
 
-    def __call__(self, input_ids_BKL: jax.Array, type_ids_BKL: jax.Array, deterministic: bool) -> jax.Array:
+    def __call__(
+        self, input_ids_BKL: jax.Array, type_ids_BKL: jax.Array, deterministic: bool = True
+    ) -> jax.Array:
         """logits_BK."""
         examples, choices, length = input_ids_BKL.shape
         input_ids, type_ids = (ids.reshape(-1, length) for ids in (input_ids_BKL, type_ids_BKL))
@@ -154,9 +160,11 @@ class ChoiceModel(_Classifier):
 
 
 class SpanModel(_Classifier):
-    """The first and the last piece of a span of the text; `num_outputs` is 2."""
+    """The first and the last token of a span of the text; `num_outputs` is 2."""
 
-    def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool) -> SpanLogits:
+    def __call__(
+        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool = True
+    ) -> SpanLogits:
         """Logits of every position, padding included."""
         logits_BLC = self.classify(input_ids_BL, type_ids_BL, deterministic, pooled=False)
         return SpanLogits(logits_BLC[..., 0], logits_BLC[..., 1])
@@ -192,21 +200,19 @@ def make_model(head: Head, config: ModelConfig) -> nn.Module:
 
 
 class OutputProjection(nn.Module):
-    """A dense layer whose kernel lies the other way round, [C, D], so that it can be an embedding table.
-
-    `logical` are the axes of the kernel, as `core.mesh.PARAM_RULES` has them.
-    """
+    """A dense layer whose kernel lies the other way round, [C, D], so that it can be the word embeddings."""
 
     num_outputs: int
-    logical: Logical = (None, "embed")
 
     @nn.compact
-    def __call__(self, x: jax.Array, kernel_CD: jax.Array | None = None) -> jax.Array:
-        """x[..., D] -> logits[..., C] in float32; `kernel_CD`: a table to use in place of an own kernel."""
+    def __call__(self, x: jax.Array, word_embedding_CD: jax.Array | None = None) -> jax.Array:
+        """x[..., D] -> logits[..., C] in float32, with the word embeddings or else a kernel of its own."""
+        name, kernel_CD = "word/embedding", word_embedding_CD
         if kernel_CD is None:
+            name = "classification/output_kernel"
             kernel_CD = self.param("output_kernel", normal_init, (self.num_outputs, x.shape[-1]))
         bias_C = self.param("output_bias", normal_init, (self.num_outputs,))
-        kernel_CD = gather_param(kernel_CD.astype(x.dtype), self.logical)
+        kernel_CD = gather_param(kernel_CD.astype(x.dtype), name)
         logits = jnp.einsum("...d,cd->...c", x, kernel_CD, preferred_element_type=jnp.float32)
         return logits + jnp.expand_dims(bias_C, tuple(range(x.ndim - 1)))
 

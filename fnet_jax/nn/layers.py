@@ -1,4 +1,4 @@
-"""The layers that encoder and heads are made of: what Flax has, laid out over the mesh and lean in memory."""
+"""The layers of encoder and heads: Flax's own, with sharded parameters and few activations kept."""
 
 import functools
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.core.mesh import Logical, gather_param
+from fnet_jax.core.mesh import gather_param
 
 INIT_STDDEV = 0.02
 normal_init = nn.initializers.normal(INIT_STDDEV)
 
 
 def remat_module(module: type[nn.Module]) -> type[nn.Module]:
-    """A module that keeps its input for the backward pass, and computes what else it needs anew.
+    """`nn.remat` of a module: the backward pass keeps its input only, and computes the rest again.
 
     For cheap functions, elementwise or nearly so, and for gathering a parameter from other devices. Left
     alone, JAX keeps every intermediate of GELU and LayerNorm: six arrays [B, L, F] and six float32 [B, L, D]
@@ -25,25 +25,23 @@ def remat_module(module: type[nn.Module]) -> type[nn.Module]:
     return nn.remat(module, prevent_cse=False)
 
 
-def dense(
-    logical: Logical, features: int | Sequence[int], *, gelu: bool = False, **options: Any
-) -> nn.Module:
+def dense(name: str, features: int | Sequence[int], *, gelu: bool = False, **options: Any) -> nn.Module:
     """A dense layer whose kernel is gathered from the devices that share it when it is used.
 
     Args:
-        logical: axes of the kernel, as `core.mesh.PARAM_RULES` has them.
+        name: of the layer; its parameters lie as `core.mesh.PARAM_RULES` says for that name.
         features: size of the output, or sizes.
         gelu: whether GELU (tanh form) is applied to the input first.
         options: of `flax.linen.DenseGeneral`.
     """
-    layer = _GeluDense if gelu else nn.DenseGeneral
-    options = {"kernel_init": normal_init} | options
-    return remat_module(layer)(features, dot_general=functools.partial(_gathered_dot, logical), **options)
+    layer = remat_module(_GeluDense if gelu else nn.DenseGeneral)
+    dot_general = functools.partial(_gathered_dot, f"{name}/kernel")
+    return layer(features, name=name, dot_general=dot_general, **{"kernel_init": normal_init, **options})
 
 
-def _gathered_dot(logical: Logical, x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
+def _gathered_dot(name: str, x: jax.Array, kernel: jax.Array, *args: Any, **options: Any) -> jax.Array:
     """`jax.lax.dot_general`; the kernel comes in the dtype of the computation and travels in it."""
-    return jax.lax.dot_general(x, gather_param(kernel, logical), *args, **options)
+    return jax.lax.dot_general(x, gather_param(kernel, name), *args, **options)
 
 
 class _GeluDense(nn.DenseGeneral):

@@ -50,13 +50,13 @@ def masked_lm_sums(logits_BPV: jax.Array, batch: Batch) -> dict[str, Sum]:
     Returns:
         (sum, weight) in float32 for `masked_lm_loss` in nats, `masked_lm_accuracy`, and the same two named
         `mask_token_*` over the positions that read [MASK] (the task without the positions that show
-        the answer or a random piece).
+        the answer or a random token).
     """
     fields = {name: jnp.asarray(field) for name, field in batch.items()}
     loss_BP, hit_BP = _cross_entropy(logits_BPV, fields["masked_lm_ids"])
     weights_BP = fields["masked_lm_weights"]
-    pieces_BP = jnp.take_along_axis(fields["input_ids"], fields["masked_lm_positions"], axis=1)
-    is_mask_BP = (pieces_BP == MASK_ID).astype(jnp.float32)
+    tokens_BP = jnp.take_along_axis(fields["input_ids"], fields["masked_lm_positions"], axis=1)
+    is_mask_BP = (tokens_BP == MASK_ID).astype(jnp.float32)
     return {
         "masked_lm_loss": _weighted(loss_BP, weights_BP),
         "masked_lm_accuracy": _weighted(hit_BP, weights_BP),

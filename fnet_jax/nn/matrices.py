@@ -21,16 +21,16 @@ def accum_dtype(x: jax.Array) -> jnp.dtype:
     return jnp.dtype(jnp.float64 if x.dtype == jnp.float64 else jnp.float32)
 
 
-def einsum(equation: str, a: jax.Array, b: jax.Array, *, keep_wide: bool = False) -> jax.Array:
+def einsum(equation: str, a: jax.Array, b: jax.Array, *, round_output: bool = True) -> jax.Array:
     """`jnp.einsum` of two arrays of one dtype, at full precision, added in `accum_dtype(a)`.
 
     Returns:
-        The dtype of its inputs, or `accum_dtype(a)` if `keep_wide`: for a result that is added to before it
-        is rounded.
+        The dtype of its inputs; `accum_dtype(a)` where `round_output` is False, for a result that is added to
+        others before it is rounded.
     """
     precision = jax.lax.Precision.HIGHEST if a.dtype == accum_dtype(a) else None
     y = jnp.einsum(equation, a, b, precision=precision, preferred_element_type=accum_dtype(a))
-    return y if keep_wide else y.astype(a.dtype)
+    return y.astype(a.dtype) if round_output else y
 
 
 def cos_sin(

@@ -1,9 +1,10 @@
 """Token mixers: the one sublayer in which FNet and BERT differ. All have one signature.
 
-    mixer(x_BLD, padding_mask_BL, deterministic) -> y_BLD
+    mixer(x_BLD, padding_mask_BL=None, deterministic=True) -> y_BLD
 
-`padding_mask_BL` is True at real tokens; only attention looks at it, all others mix padding like any
-other token, as the original does. To add a mixer see docs/add_a_mixer.md.
+`padding_mask_BL` is True at real tokens, None if there is no padding; only attention looks at it, all others
+mix padding like any other token, as the original does. `deterministic=False` draws dropout masks. To add a
+mixer see docs/add_a_mixer.md.
 """
 
 import functools
@@ -20,48 +21,17 @@ from fnet_jax.nn.layers import dense, normal_init
 from fnet_jax.nn.parallel import divide_heads, divide_positions, with_whole_sequences
 
 
-class Fourier(nn.Module):
-    """`Re(F_L x F_D)`; no parameters (arXiv 2105.03824, section 3.2)."""
+class WithoutParameters(nn.Module):
+    """A mixer that is a function of x alone, such as the transforms of `transforms.py`."""
 
     config: ModelConfig
+    mix: Callable[[jax.Array, ModelConfig], jax.Array]
 
-    @nn.compact
-    def __call__(self, x_BLD: jax.Array, padding_mask_BL: jax.Array, deterministic: bool) -> jax.Array:
-        """Mixes; see `transforms.fourier`."""
-        return transforms.fourier(x_BLD, self.config.fourier_impl)
-
-
-class Hartley(nn.Module):
-    """`Re(F_L x F_D) − Im(F_L x F_D)`; no parameters. Obeys `fourier_impl` too."""
-
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(self, x_BLD: jax.Array, padding_mask_BL: jax.Array, deterministic: bool) -> jax.Array:
-        """Mixes; see `transforms.hartley`."""
-        return transforms.hartley(x_BLD, self.config.fourier_impl)
-
-
-class Dct(nn.Module):
-    """Orthonormal 2-D cosine transform; no parameters."""
-
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(self, x_BLD: jax.Array, padding_mask_BL: jax.Array, deterministic: bool) -> jax.Array:
-        """Mixes; see `transforms.dct`."""
-        return transforms.dct(x_BLD)
-
-
-class Hadamard(nn.Module):
-    """`H_L x H_D`; no parameters."""
-
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(self, x_BLD: jax.Array, padding_mask_BL: jax.Array, deterministic: bool) -> jax.Array:
-        """Mixes; see `transforms.hadamard`."""
-        return transforms.hadamard(x_BLD)
+    def __call__(
+        self, x_BLD: jax.Array, padding_mask_BL: jax.Array | None = None, deterministic: bool = True
+    ) -> jax.Array:
+        """Mixes."""
+        return self.mix(x_BLD, self.config)
 
 
 class Linear(nn.Module):
@@ -70,41 +40,45 @@ class Linear(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_BLD: jax.Array, padding_mask_BL: jax.Array, deterministic: bool) -> jax.Array:
-        """Mixes.
+    def __call__(
+        self, x_BLD: jax.Array, padding_mask_BL: jax.Array | None = None, deterministic: bool = True
+    ) -> jax.Array:
+        """`y[n, k] = Σ S[n, l] x[l, j] W[j, k]`, in the dtype of x.
 
         Raises:
             ValueError: if L is not `max_seq_length`.
         """
-        length, width = _fixed_shape(self, x_BLD)
-        hidden_kernel_DD = self.param("hidden_kernel", normal_init, (width, width))
-        seq_kernel_LL = self.param("seq_kernel", normal_init, (length, length))
-        return _matrices_mix(x_BLD, hidden_kernel_DD, seq_kernel_LL)
+        _, length, width = x_BLD.shape
+        if length != self.config.max_seq_length:
+            raise ValueError(
+                f"mixer={self.name!r} mixes exactly max_seq_length={self.config.max_seq_length} positions, "
+                f"the input has {length}; pad it to that length"
+            )
+        hidden_DD, seq_LL = self.matrix("hidden_kernel", width), self.matrix("seq_kernel", length)
+        hidden_DD = gather_param(hidden_DD.astype(x_BLD.dtype), "linear/hidden_kernel")
+        h_BLD = jnp.einsum("blj,jk->blk", x_BLD, hidden_DD)
+        return with_whole_sequences(_along_length, h_BLD, seq_LL.astype(x_BLD.dtype))
+
+    def matrix(self, name: str, size: int) -> jax.Array:
+        """Declares one of the two matrices, [size, size]."""
+        return self.param(name, normal_init, (size, size))
 
 
-class Random(nn.Module):
+def _along_length(h_BLD: jax.Array, seq_LL: jax.Array) -> jax.Array:
+    return jnp.einsum("nl,blk->bnk", seq_LL, h_BLD)
+
+
+class Random(Linear):
     """As `Linear` with random matrices that are never trained (the paper's "Random").
 
     They live in the collection `constants`, beside `params`, and are saved with every checkpoint:
     made again from a seed, they would change with the random generator of the next JAX.
     """
 
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(self, x_BLD: jax.Array, padding_mask_BL: jax.Array, deterministic: bool) -> jax.Array:
-        """Mixes.
-
-        Raises:
-            ValueError: if L is not `max_seq_length`.
-        """
-        length, width = _fixed_shape(self, x_BLD)
-
-        def constant(name: str, size: int) -> jax.Array:
-            init = nn.initializers.lecun_normal()
-            return self.variable("constants", name, lambda: init(self.make_rng("params"), (size, size))).value
-
-        return _matrices_mix(x_BLD, constant("hidden_kernel", width), constant("seq_kernel", length))
+    def matrix(self, name: str, size: int) -> jax.Array:
+        """Declares one of the two matrices, [size, size]."""
+        init = nn.initializers.lecun_normal()
+        return self.variable("constants", name, lambda: init(self.make_rng("params"), (size, size))).value
 
 
 class Attention(nn.Module):
@@ -113,7 +87,9 @@ class Attention(nn.Module):
     config: ModelConfig
 
     @nn.compact
-    def __call__(self, x_BLD: jax.Array, padding_mask_BL: jax.Array, deterministic: bool) -> jax.Array:
+    def __call__(
+        self, x_BLD: jax.Array, padding_mask_BL: jax.Array | None = None, deterministic: bool = True
+    ) -> jax.Array:
         """Mixes.
 
         Raises:
@@ -124,13 +100,12 @@ class Attention(nn.Module):
             raise ValueError(f"d_model={width} is not a multiple of num_heads={heads}")
 
         layer = functools.partial(dense, dtype=x_BLD.dtype, bias_init=normal_init)
-
-        def project(name: str) -> jax.Array:
-            """Letter X: width of a head, D/H. All positions of a head are on one device."""
-            y_BLHX = layer(("embed", "heads", None), (heads, width // heads), name=name)(x_BLD)
-            return divide_heads(y_BLHX)
-
-        q_BLHX, k_BLHX, v_BLHX = (project(name) for name in ("query", "key", "value"))
+        # Afterwards all positions of a head are on one device.
+        q_BLHX, k_BLHX, v_BLHX = (
+            divide_heads(layer(name, (heads, width // heads))(x_BLD)) for name in ("query", "key", "value")
+        )
+        if padding_mask_BL is None:
+            padding_mask_BL = jnp.ones(x_BLD.shape[:2], bool)
         mask_B11L = padding_mask_BL[:, None, None, :]
         if deterministic or rate == 0:
             y_BLHX = library_attention(q_BLHX, k_BLHX, v_BLHX, mask_B11L, self.config.attention_impl)
@@ -138,31 +113,24 @@ class Attention(nn.Module):
             y_BLHX = dropout_attention(
                 q_BLHX, k_BLHX, v_BLHX, mask_B11L, nn.Dropout(rate, deterministic=False)
             )
-        out = layer(("heads", None, "embed"), width, axis=(-2, -1), name="out")
-        return out(divide_positions(y_BLHX))
+        return layer("out", width, axis=(-2, -1))(divide_positions(y_BLHX))
 
 
-class FfOnly(nn.Module):
-    """No mixing at all: the identity, so that the block computes LayerNorm(2x) (the paper's "FF-only")."""
-
-    config: ModelConfig
-
-    @nn.compact
-    def __call__(self, x_BLD: jax.Array, padding_mask_BL: jax.Array, deterministic: bool) -> jax.Array:
-        """Returns its input."""
-        return x_BLD
+def _without_parameters(mix: Callable[[jax.Array, ModelConfig], jax.Array]) -> Callable[..., nn.Module]:
+    return functools.partial(WithoutParameters, mix=mix)
 
 
-# Name of the mixer in the config (`core.config.Mixer`) -> module.
-MIXERS: dict[str, type[nn.Module]] = {
-    "fourier": Fourier,
-    "hartley": Hartley,
-    "dct": Dct,
-    "hadamard": Hadamard,
+# Name of the mixer in the config (`core.config.Mixer`) -> what makes its module of a `ModelConfig`.
+MIXERS: dict[str, Callable[..., nn.Module]] = {
+    "fourier": _without_parameters(lambda x_BLD, config: transforms.fourier(x_BLD, config.fourier_impl)),
+    "hartley": _without_parameters(lambda x_BLD, config: transforms.hartley(x_BLD, config.fourier_impl)),
+    "dct": _without_parameters(lambda x_BLD, _: transforms.dct(x_BLD)),
+    "hadamard": _without_parameters(lambda x_BLD, _: transforms.hadamard(x_BLD)),
     "linear": Linear,
     "random": Random,
     "attention": Attention,
-    "ff_only": FfOnly,
+    # No mixing at all: the block computes LayerNorm(2x) (the paper's "FF-only").
+    "ff_only": _without_parameters(lambda x_BLD, _: x_BLD),
 }
 
 
@@ -208,25 +176,3 @@ def dropout_attention(
     logits_BHLM = jnp.where(mask_B11L, logits_BHLM, 0.7 * jnp.finfo(jnp.float32).min)
     probs_BHLM = dropout(jax.nn.softmax(logits_BHLM)).astype(v_BLHX.dtype)
     return jnp.einsum("bhlm,bmhx->blhx", probs_BHLM, v_BLHX)
-
-
-def _fixed_shape(mixer: Linear | Random, x_BLD: jax.Array) -> tuple[int, int]:
-    """(L, D), for mixers whose matrices have the length built in."""
-    _, length, width = x_BLD.shape
-    if length != mixer.config.max_seq_length:
-        raise ValueError(
-            f"mixer={mixer.name!r} mixes exactly max_seq_length={mixer.config.max_seq_length} positions, "
-            f"the input has {length}; pad it to that length"
-        )
-    return length, width
-
-
-def _matrices_mix(x_BLD: jax.Array, hidden_kernel_DD: jax.Array, seq_kernel_LL: jax.Array) -> jax.Array:
-    """`y[n, k] = Σ seq_kernel[n, i] x[i, j] hidden_kernel[j, k]`, in the dtype of x."""
-    hidden_kernel_DD = gather_param(hidden_kernel_DD.astype(x_BLD.dtype), (None, "embed"))
-    h_BLD = jnp.einsum("blj,jk->blk", x_BLD, hidden_kernel_DD)
-    return with_whole_sequences(_along_length, h_BLD, seq_kernel_LL.astype(x_BLD.dtype))
-
-
-def _along_length(h_BLD: jax.Array, seq_kernel_LL: jax.Array) -> jax.Array:
-    return jnp.einsum("nl,blk->bnk", seq_kernel_LL, h_BLD)

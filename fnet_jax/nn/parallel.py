@@ -1,9 +1,9 @@
-"""What a device does with its part of an array when it needs the other devices', said explicitly.
+"""Functions that need other devices' shards of an array, with every collective written down.
 
 Left to itself XLA's partitioner gathers a whole array for an FFT, a custom kernel, or an index into a
-divided axis. Inside `shard_map` a device sees its own part only, and every collective is written down.
-The axes are those of `core/mesh.py`; without a mesh, or with one device along them, all of these are the
-plain functions.
+sharded axis. Inside `jax.shard_map` a device sees its own shard only, and says which others it needs.
+The axes are those of `core/mesh.py`. Without a mesh, or with one device along these axes, all of this is
+plain computation with no collective.
 """
 
 import functools
@@ -16,10 +16,10 @@ from fnet_jax.core.mesh import AXES, Logical, axis_size, constrain, num_shards, 
 
 
 def shard_map_batch(fn: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array], jax.Array]:
-    """Runs `fn` on what each device has of x[B, L, ...]; y is divided in the same way.
+    """`fn` under `jax.shard_map`: each device calls it on its own shard of x[B, L, ...], with no collective.
 
-    With a batch that does not divide (a single example at inference) it is `fn` itself. `fn` must treat
-    examples independently, and positions too where they are divided.
+    `fn` must treat examples independently, and positions too where these are sharded; y is sharded as x is.
+    A batch that does not divide over the devices (a single example at inference) goes to `fn` whole.
     """
 
     def mapped(x: jax.Array) -> jax.Array:
@@ -27,8 +27,8 @@ def shard_map_batch(fn: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array
         if mesh.size <= 1 or set(mesh.manual_axes) & set(mesh.shape) or x.shape[0] % num_shards("batch"):
             return fn(x)
         # check_vma=False: a kernel does not say over which mesh axes its result varies.
-        divided = spec("batch", "length")
-        return jax.shard_map(fn, in_specs=divided, out_specs=divided, check_vma=False)(x)
+        sharded = spec("batch", "length")
+        return jax.shard_map(fn, in_specs=sharded, out_specs=sharded, check_vma=False)(x)
 
     return mapped
 
@@ -36,12 +36,12 @@ def shard_map_batch(fn: Callable[[jax.Array], jax.Array]) -> Callable[[jax.Array
 def with_whole_sequences(fn: Callable[..., jax.Array], x: jax.Array, *shared: jax.Array) -> jax.Array:
     """`fn(x, *shared)` for a `fn` that mixes positions but treats the last axis element by element.
 
-    Where positions are divided, an all-to-all gives each device all positions of a part of the last axis,
-    and another one brings the result back: twice (s − 1)/s of its part of x sent, for s parts.
+    Where positions are sharded, an all-to-all gives each device all positions of a part of the last axis,
+    and another one brings the result back: with s shards, a device sends (s − 1)/s of its shard twice.
 
     Args:
-        fn: x[B', L, ..., W'] -> y[B', L, ..., W'], for any part of B and W.
-        x: [B, L, ..., W] with W divisible by the parts of L.
+        fn: x[B, L, ..., D] -> y[B, L, ..., D], for any part of B and D.
+        x: [B, L, ..., D] with D divisible by the number of shards of L.
         shared: arrays that every device needs whole, such as a matrix [L, L].
     """
     if num_shards("length") == 1:
@@ -54,15 +54,15 @@ def with_whole_sequences(fn: Callable[..., jax.Array], x: jax.Array, *shared: ja
         y = fn(x, *shared)
         return jax.lax.all_to_all(y, axis, split_axis=1, concat_axis=last, tiled=True)
 
-    divided = spec(_batch(x), "length", *(None,) * (x.ndim - 2))
-    in_specs = (divided, *(spec() for _ in shared))
-    return jax.shard_map(on_device, in_specs=in_specs, out_specs=divided)(x, *shared)
+    sharded = spec(_batch(x), "length", *(None,) * (x.ndim - 2))
+    in_specs = (sharded, *(spec() for _ in shared))
+    return jax.shard_map(on_device, in_specs=in_specs, out_specs=sharded)(x, *shared)
 
 
 def divide_heads(x_BLHX: jax.Array) -> jax.Array:
-    """From a part of the positions of each head to all positions of some heads, by an all-to-all.
+    """From some positions of all heads on each device to all positions of some heads, by an all-to-all.
 
-    H must divide by the parts of L, within each part of H. `divide_positions` is the way back.
+    The heads that a device has must be divisible by the number of shards of L. `divide_positions` undoes it.
     """
     return _exchange(x_BLHX, ("length", "heads"), (None, "whole_heads"), split_axis=2, concat_axis=1)
 
@@ -87,9 +87,10 @@ def _exchange(
 
 
 def take_positions(x_BLD: jax.Array, positions_BP: jax.Array) -> jax.Array:
-    """x[b, positions[b, p]] as [B, P, D]; where positions are divided, so is P afterwards.
+    """x[b, positions[b, p]] as [B, P, D]; where positions are sharded, P is afterwards.
 
-    Each device gives what it has and zeros for the rest; adding up scatters. P must divide as L does.
+    Each device gives what it has and zeros for the rest; adding up scatters. P must be divisible by the
+    number of shards of L.
     """
     if num_shards("length") == 1:
         # Indexed within each example, so a batch spread over devices needs no communication.
@@ -97,7 +98,7 @@ def take_positions(x_BLD: jax.Array, positions_BP: jax.Array) -> jax.Array:
     (axis,) = AXES.length
 
     def on_device(x_BLD: jax.Array, positions_BP: jax.Array) -> jax.Array:
-        taken_BPD = _own(x_BLD, positions_BP, axis)
+        taken_BPD = _take_own(x_BLD, positions_BP, axis)
         return jax.lax.psum_scatter(taken_BPD, axis, scatter_dimension=1, tiled=True)
 
     batch = _batch(x_BLD)
@@ -113,20 +114,20 @@ def first_position(x_BLD: jax.Array) -> jax.Array:
 
     def on_device(x_BLD: jax.Array) -> jax.Array:
         first_BP = jnp.zeros((x_BLD.shape[0], 1), jnp.int32)
-        return jax.lax.psum(_own(x_BLD, first_BP, axis)[:, 0], axis)
+        return jax.lax.psum(_take_own(x_BLD, first_BP, axis)[:, 0], axis)
 
     batch = _batch(x_BLD)
     return jax.shard_map(on_device, in_specs=spec(batch, "length", None), out_specs=spec(batch, None))(x_BLD)
 
 
-def has_first_part() -> jax.Array | bool:
-    """Inside the `fn` of `with_whole_sequences`: whether this device has the first part of the last axis."""
+def has_first_shard() -> jax.Array | bool:
+    """Inside the `fn` of `with_whole_sequences`: whether this device has the first shard of the last axis."""
     (axis,) = AXES.length
     return axis not in jax.sharding.get_abstract_mesh().manual_axes or jax.lax.axis_index(axis) == 0
 
 
-def _own(x_BLD: jax.Array, positions_BP: jax.Array, axis: str) -> jax.Array:
-    """Inside `shard_map`: the positions that this device has, zeros in place of the others."""
+def _take_own(x_BLD: jax.Array, positions_BP: jax.Array, axis: str) -> jax.Array:
+    """Inside `shard_map`: x at those of the positions that this device has, zeros for the others."""
     length = x_BLD.shape[1]
     local_BP = positions_BP - jax.lax.axis_index(axis) * length
     mine_BP = (local_BP >= 0) & (local_BP < length)

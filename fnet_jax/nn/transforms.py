@@ -23,7 +23,7 @@ import jax
 from fnet_jax.core.config import FourierImpl
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import num_shards
-from fnet_jax.nn import dft, dft_pairs
+from fnet_jax.nn import dft, dft_sharded
 from fnet_jax.nn.kernels import fourier_tpu
 from fnet_jax.nn.matrices import MAX_EXACT_SIZE, accum_dtype, einsum, hadamard_factors
 from fnet_jax.nn.parallel import shard_map_batch, with_whole_sequences
@@ -34,12 +34,11 @@ Transform = Callable[[jax.Array], jax.Array]
 # cpu: fft measured fastest at every length tried, docs/bench/mixing-cpu.md.
 # cuda, rocm: fft by the paper's finding (section 3.2) that the FFT is faster on GPUs; not measured here.
 # tpu: XLA's estimates for one v5e chip, docs/mixing.md; estimates, not timings.
-_ANY = MAX_EXACT_SIZE
-_AUTO: dict[str, tuple[tuple[FourierImpl, int], ...]] = {
-    "cpu": (("fft", _ANY),),
-    "cuda": (("fft", _ANY),),
-    "rocm": (("fft", _ANY),),
-    "tpu": (("dft", 1024), ("split", _ANY)),
+_AUTO: dict[str, tuple[tuple[FourierImpl, float], ...]] = {
+    "cpu": (("fft", math.inf),),
+    "cuda": (("fft", math.inf),),
+    "rocm": (("fft", math.inf),),
+    "tpu": (("dft", 1024), ("split", math.inf)),
 }
 
 
@@ -76,7 +75,7 @@ def fourier(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     Raises:
         ValueError: for an unknown `impl`, or one that cannot serve L or D.
     """
-    return _apply(_FOURIER, _FOURIER_DIVIDED, x_BLD, impl)
+    return _discrete_fourier(x_BLD, dft.FOURIER, impl)
 
 
 def hartley(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
@@ -95,7 +94,7 @@ def hartley(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     Raises:
         ValueError: as in `fourier`.
     """
-    return _apply(_HARTLEY, _HARTLEY_DIVIDED, x_BLD, impl)
+    return _discrete_fourier(x_BLD, dft.HARTLEY, impl)
 
 
 def dct(x_BLD: jax.Array) -> jax.Array:
@@ -120,10 +119,8 @@ def dct(x_BLD: jax.Array) -> jax.Array:
 
 def _dct_along(axis: int, x: jax.Array) -> jax.Array:
     # Folding: measured 1.5 times as fast as the dense form on a CPU, docs/mixing.md; elsewhere unknown.
-    ways = {"cpu": dft.dct_folded, "default": dft.dct_dense}
-    return jax.lax.platform_dependent(
-        x, **{platform: functools.partial(way, axis=axis) for platform, way in ways.items()}
-    )
+    folded, dense = (functools.partial(impl, axis=axis) for impl in (dft.dct_folded, dft.dct_dense))
+    return jax.lax.platform_dependent(x, cpu=folded, default=dense)
 
 
 def hadamard(x_BLD: jax.Array) -> jax.Array:
@@ -182,54 +179,53 @@ def _kernel(x_BLD: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(x_BLD, tpu=fourier_tpu.fourier, default=interpreted)
 
 
-Ways = Mapping[FourierImpl, Transform]
+@functools.cache
+def _implementations(weights: dft.Weights, sharded: bool) -> Mapping[FourierImpl, Transform]:
+    """What can compute a·Re f + b·Im f, by name.
 
-# XLA's partitioner gathers the whole batch for an FFT or a kernel: those run per device.
-_FOURIER: Ways = {
-    "fft": _symmetric(shard_map_batch(dft.fourier_fft)),
-    "dft": _symmetric(dft.fourier_dense),
-    "folded": _symmetric(dft.fourier_folded),
-    "split": _symmetric(dft.fourier_split),
-    "pallas": _symmetric(shard_map_batch(_kernel)),
-}
-_HARTLEY: Ways = {
-    "fft": _symmetric(shard_map_batch(dft.hartley_fft)),
-    "dft": _symmetric(dft.hartley_dense),
-    "folded": _symmetric(dft.hartley_folded),
-    "split": _symmetric(dft.hartley_split),
-}
-
-
-def _divided(wanted: dft.Wanted) -> Ways:
-    """The same for positions that are divided over devices."""
-    ways: tuple[FourierImpl, ...] = ("fft", "dft", "folded", "split")
-    return {way: _symmetric(functools.partial(dft_pairs.transform, way=way, wanted=wanted)) for way in ways}
-
-
-_FOURIER_DIVIDED, _HARTLEY_DIVIDED = _divided(dft_pairs.FOURIER), _divided(dft_pairs.HARTLEY)
+    Args:
+        weights: (a, b), see `dft.py`.
+        sharded: for positions that are sharded over devices.
+    """
+    found: dict[FourierImpl, Transform]
+    if sharded:
+        found = {
+            impl: functools.partial(dft_sharded.transform, weights=weights, impl=impl)
+            for impl in dft_sharded.IMPLEMENTATIONS
+        }
+    else:
+        fft, dense, folded, split = (
+            functools.partial(fn, weights=weights) for fn in (dft.fft, dft.dense, dft.folded, dft.split)
+        )
+        # XLA's partitioner gathers the whole batch for an FFT or a kernel: those run on each device's shard.
+        found = {"fft": shard_map_batch(fft), "dft": dense, "folded": folded, "split": split}
+        if weights == dft.FOURIER:
+            found["pallas"] = shard_map_batch(_kernel)
+    return {impl: _symmetric(fn) for impl, fn in found.items()}
 
 
-def _apply(whole: Ways, divided: Ways, x_BLD: jax.Array, impl: FourierImpl) -> jax.Array:
-    ways = whole
-    if num_shards("length") > 1:
-        ways = divided
-        if reason := dft_pairs.why_not(x_BLD.shape[-1]):
-            raise UserError(f"positions cannot be divided: {reason}")
+def _discrete_fourier(x_BLD: jax.Array, weights: dft.Weights, impl: FourierImpl) -> jax.Array:
+    sharded = num_shards("length") > 1
+    implementations = _implementations(weights, sharded)
+    if sharded and (reason := dft_sharded.why_unsupported(x_BLD.shape[-1])):
+        raise UserError(f"positions cannot be divided: {reason}")
     if impl == "auto":
-        return _for_platform(ways, x_BLD)
-    if impl not in ways:
-        where = "with mesh.seq above 1" if ways is divided else "here"
-        raise UserError(f"fourier_impl={impl!r} is not among the ways {where}: auto, {', '.join(ways)}")
-    if impl == "pallas" and (reason := fourier_tpu.why_not(*x_BLD.shape[1:])):
+        return _for_platform(implementations, x_BLD)
+    if impl not in implementations:
+        where = "with mesh.seq above 1" if sharded else "here"
+        raise UserError(
+            f"fourier_impl={impl!r} is not among the ways {where}: auto, {', '.join(implementations)}"
+        )
+    if impl == "pallas" and (reason := fourier_tpu.why_unsupported(*x_BLD.shape[1:])):
         raise UserError(f"fourier_impl='pallas' cannot serve this model: {reason}; fourier_impl='auto' can")
-    return ways[impl](x_BLD)
+    return implementations[impl](x_BLD)
 
 
-def _for_platform(ways: Ways, x_BLD: jax.Array) -> jax.Array:
+def _for_platform(implementations: Mapping[FourierImpl, Transform], x_BLD: jax.Array) -> jax.Array:
     """Decides when the program is lowered, so that compiling for another machine decides for that one."""
     by_platform = {name: choose_impl(name, *x_BLD.shape[1:]) for name in _AUTO}
     if len(set(by_platform.values())) == 1:
-        return ways[by_platform["cpu"]](x_BLD)
-    branches = {name: ways[impl] for name, impl in by_platform.items()}
-    auto = _symmetric(lambda x: jax.lax.platform_dependent(x, **branches, default=ways["fft"]))
+        return implementations[by_platform["cpu"]](x_BLD)
+    branches = {name: implementations[impl] for name, impl in by_platform.items()}
+    auto = _symmetric(lambda x: jax.lax.platform_dependent(x, **branches, default=implementations["fft"]))
     return auto(x_BLD)

@@ -1,12 +1,13 @@
-"""What every entry point shares: flags, exit codes, one line instead of a traceback.
+"""What every entry point shares: flags, exit codes, and errors in one line instead of a traceback.
 
-Exit codes: 0 done; 1 an error of the program or machine; 2 bad input, said in one line before any
+Exit codes: 0 done; 1 an error of the program or machine; 2 bad input, reported in one line before any
 device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or SIGTERM, state saved
 (docs/faults.md).
 """
 
 import json
 import os
+import pathlib
 import re
 import sys
 import traceback
@@ -27,6 +28,10 @@ EXIT_MACHINE_ERROR = 1
 EXIT_USER_ERROR = 2
 EXIT_DIVERGED = 3
 
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
+
+flags.disclaim_key_flags()  # the flags below are the program's that defines them; so its --help shows them
+
 
 def define_run_flags() -> None:
     """Defines `--config`, `--workdir` and `--print_config`."""
@@ -36,16 +41,16 @@ def define_run_flags() -> None:
 
 
 def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -> None:
-    """Parses the flags, runs `main(argv)` and exits with its code; errors made for people are one line.
+    """Parses the flags, runs `main(argv)` and exits with its code; errors for people are one line.
 
     Args:
-        main: gets the program's name and what is left after the flags.
-        positional: whether anything may be left; otherwise it is an error.
+        main: gets the program's name and the arguments that are no flags.
+        positional: whether such arguments are allowed.
     """
 
     def guarded(argv: Sequence[str]) -> int | None:
-        logging.set_verbosity(logging.ERROR)  # libraries warn of what is meant so, such as read-only folders
-        # Orbax logs tracebacks of what it raises anyway.
+        logging.set_verbosity(logging.ERROR)  # libraries warn of what is intended, such as read-only folders
+        # Orbax logs the tracebacks of errors that it raises anyway.
         logging.get_absl_logger().addFilter(lambda record: "orbax" not in record.pathname)
         try:
             _require(positional or len(argv) == 1, f"unexpected argument {argv[1:2]}; flags start with --")
@@ -120,13 +125,16 @@ def workdir() -> str:
 
 
 def _parse_flags(argv: Sequence[str]) -> list[str]:
-    """absl's parser, but every fault is one line and exit code 2; --some-flag is --some_flag."""
+    """absl's parser, but every error is one line and exit code 2, and --some-flag means --some_flag."""
     argv = _underscored(argv)
-    complaint = _missing_config(argv) or _unknown_key(argv)
-    if complaint:
+    if "--help" in argv:
+        print(sys.modules["__main__"].__doc__)
+        print(flags.FLAGS.main_module_help().replace(f"{sys.argv[0]}:", "Flags:").strip())
+        sys.exit(0)
+    if complaint := _unknown_key(argv):
         _die(complaint)
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(_with_found_config(argv))
     except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         _die(_last_line(str(error)))
 
@@ -140,17 +148,39 @@ def _underscored(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def _missing_config(argv: Sequence[str]) -> str:
-    """The complaint about a `--config=FILE` that does not exist, or nothing."""
-    for arg in argv:
-        path = arg.partition("=")[2].partition(":")[0]
-        if arg.startswith("--config=") and not os.path.isfile(path):
-            return f"--config={path} is no file; try configs/pretrain.py from the root of the project"
-    return ""
+def _with_found_config(argv: Sequence[str]) -> list[str]:
+    """The arguments with `find_config` of what `--config=` or `--config` names."""
+    found = list(argv)
+    for i, arg in enumerate(argv):
+        if arg.startswith("--config="):
+            found[i] = "--config=" + find_config(arg.removeprefix("--config="))
+        elif i and argv[i - 1] == "--config":
+            found[i] = find_config(arg)
+    return found
+
+
+def find_config(argument: str) -> str:
+    """The value of `--config` with the path of its file: one of the user's, or else one that is shipped.
+
+    Args:
+        argument: FILE or FILE:ARGUMENTS. Where there is no such file, `configs/pretrain.py`, `pretrain.py`
+            and `pretrain` all mean the `pretrain` of this package.
+
+    Raises:
+        UserError: if neither is there.
+    """
+    file, *arguments = argument.split(":", 1)
+    if not os.path.isfile(file):
+        shipped = {path.stem: str(path) for path in CONFIGS.glob("*.py")}
+        name = file.removeprefix("configs/").removesuffix(".py")
+        names = ", ".join(sorted(shipped.keys() - {"__init__", "base", "sizes"}))
+        _require(name in shipped, f"--config={file} is no file, nor one of this package: {names}")
+        file = shipped[name]
+    return ":".join([file, *arguments])
 
 
 def _unknown_key(argv: Sequence[str]) -> str:
-    """The complaint about the first `--config.KEY` that no config declares, or nothing."""
+    """A sentence about the first `--config.KEY` that no config declares; "" if there is none."""
     for arg in argv:
         if arg.startswith("--config."):
             complaint = config_dict.unknown_key(arg.removeprefix("--config.").partition("=")[0])

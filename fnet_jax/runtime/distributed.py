@@ -1,7 +1,7 @@
-"""Starts a program of several processes, one per host: found in the environment or named by flags.
+"""Joins the processes of one program, one per host, as the environment or the flags say.
 
-JAX knows TPU VMs (also several slices), GKE, Kubernetes, SLURM and Open MPI by their variables. See
-docs/hosts.md.
+JAX recognises TPU VMs (also several slices), GKE, Kubernetes, SLURM and Open MPI by their environment
+variables. See docs/hosts.md.
 """
 
 import errno
@@ -24,8 +24,11 @@ from fnet_jax.runtime import hosts
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 _SHOWN_HOSTS = 8
-_LAST_S = 2.0
-_GRACE_S = 60  # JAX gives up by aborting; we do before, with a sentence
+_SERVICE_EXIT_S = 2.0  # by which process 0 gives up later, since the others ask whether it answers
+_GRACE_S = 60  # by which JAX, which aborts at its time-out, gets a longer one than ours, which says why
+
+
+flags.disclaim_key_flags()  # they belong to the program that calls `define_flags`
 
 
 def define_flags() -> None:
@@ -75,14 +78,15 @@ def start(
     init_timeout_s: int = 300,
     heartbeat_timeout_s: int = 100,
 ) -> None:
-    """Joins the other processes; returns at once where there are none. To be called before any device work.
+    """Joins the other processes; returns at once where there are none. Call it before any device work.
 
     Args:
-        coordinator_address: "HOST:PORT" of process 0; None, with the next two: what JAX finds.
+        coordinator_address: "HOST:PORT" of process 0; if None, JAX looks in the environment for this and for
+            the next two.
         num_processes: how many there are.
         process_id: of this one, below `num_processes`.
-        auto: False: never join anybody.
-        init_timeout_s: seconds to wait for all; then the program ends with a sentence and code 1.
+        auto: whether to look in the environment.
+        init_timeout_s: seconds to wait for all; then the program ends with a sentence and exit code 1.
         heartbeat_timeout_s: seconds after which a silent process is taken for dead.
 
     Raises:
@@ -96,7 +100,7 @@ def start(
 
     if named and process_id == 0:
         _check_port(int(str(coordinator_address).rpartition(":")[2]))
-    # Signals are ours: see runtime/signals.py.
+    # It would take SIGTERM away from runtime/signals.py.
     jax.config.update("jax_enable_preemption_service", False)
     alarm = threading.Timer(init_timeout_s, _give_up, (init_timeout_s,))
     alarm.daemon = True
@@ -122,7 +126,7 @@ def start(
 
 
 def _check_port(port: int) -> None:
-    """Refuses a port that is taken; JAX's service can crash on it."""
+    """Refuses a port that is taken, on which JAX's service can crash."""
     try:
         if socket.has_dualstack_ipv6():
             socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True).close()
@@ -139,7 +143,7 @@ def _taken(port: int | str) -> str:
 
 
 def versions() -> dict[str, str]:
-    """What must be equal on all processes for them to be one program: versions, and a hash of our code."""
+    """What must be equal on all processes of one program: versions of libraries, and a hash of our code."""
     code = hashlib.sha256()
     root = pathlib.Path(__file__).parents[1]
     for path in sorted(root.rglob("*.py")):
@@ -153,7 +157,7 @@ def versions() -> dict[str, str]:
 
 
 def _check(address: str | None, num_processes: int | None, process_id: int | None, auto: bool) -> bool:
-    """Whether the processes are named by flags."""
+    """Checks the arguments of `start`; returns whether they name the processes."""
     values = {"coordinator_address": address, "num_processes": num_processes, "process_id": process_id}
     given = [f"--{name}={value}" for name, value in values.items() if value is not None]
     missing = [f"--{name}" for name, value in values.items() if value is None]
@@ -174,7 +178,7 @@ def _check(address: str | None, num_processes: int | None, process_id: int | Non
 
 
 def _give_up(waited_s: int) -> None:
-    """Runs beside the waiting main thread: says what is missing and ends the program."""
+    """Says who is missing and ends the program, in a thread beside the main one, which waits in JAX."""
     state = hosts.service()
     address = state.coordinator_address
     who = f"process {state.process_id} of {state.num_processes} waited {waited_s} s"
@@ -192,7 +196,7 @@ def _give_up(waited_s: int) -> None:
         )
     print(f"error: {text}", file=sys.stderr, flush=True)
     if state.process_id == 0:
-        time.sleep(_LAST_S)  # the others ask whether it answers
+        time.sleep(_SERVICE_EXIT_S)
     os._exit(1)
 
 

@@ -1,7 +1,8 @@
-"""What the processes of one program tell each other: who they are, what they agree on, how they end.
+"""The processes of one program, one per host: who they are, what they exchange, how they end together.
 
-Everything here goes through JAX's coordination service, not through the devices, so that waiting has a
-time-out and an answer. All processes call these functions in the same order. Alone, nothing waits.
+Everything here goes through JAX's coordination service and not through the devices, so that waiting has a
+time-out and ends with a sentence. All processes must call these functions in the same order. In a program of
+one process, nothing waits.
 """
 
 import atexit
@@ -23,30 +24,30 @@ from fnet_jax.core.errors import MachineError, UserError
 T = TypeVar("T")
 
 TIMEOUT_S = 600.0  # for what takes seconds
-_LEAVE_TIMEOUT_S = 5.0
-_OWN_WORDS_S = 2.0  # for a process that finds the same fault to say so itself
-_LAST_S = 1.0
-_LOOK_EVERY_S = 2.0
-_FAILED = "fnet_jax/failed"
-_SEEN_AFTER_S = 3.0  # a network file system may show a new file late
+_EXIT_TIMEOUT_S = 5.0
+_OWN_ERROR_S = 2.0  # in which a process may run into the same error and report it itself
+_SERVICE_EXIT_S = 1.0  # by which process 0, which runs the service, ends after the others
+_POLL_S = 2.0
+_FAILURE_KEY = "fnet_jax/failed"
+_NEW_FILE_S = 3.0  # a network file system may show a new file late
 
 _calls = itertools.count()  # equal on all processes, which call in the same order
 
 
 def service() -> Any:
-    """JAX's side of the coordination service; it has no public name."""
-    from jax._src import distributed  # late: where JAX is not needed, it is not loaded
+    """JAX's handle of the coordination service; it has no public name."""
+    from jax._src import distributed  # imported late, for programs that need no JAX
 
     return distributed.global_state
 
 
 def index() -> int:
-    """Number of this process, from 0; does not look at the devices."""
+    """Number of this process, from 0; does not initialise the devices."""
     return service().process_id if "jax" in sys.modules else 0
 
 
 def count() -> int:
-    """Number of processes that came together; does not look at the devices."""
+    """Number of processes that have joined; does not initialise the devices."""
     return service().num_processes if "jax" in sys.modules and service().client else 1
 
 
@@ -61,17 +62,17 @@ def is_primary() -> bool:
 
 
 def print_once(text: str) -> None:
-    """Prints a line, once."""
+    """Prints a line, on process 0 alone."""
     if is_primary():
         print(text, flush=True)
 
 
 def all_gather(value: str, what: str = "the others", timeout_s: float = TIMEOUT_S) -> list[str]:
-    """The values of all processes, by their numbers.
+    """The values of all processes, in the order of their numbers.
 
     Args:
         value: of this process.
-        what: is waited for, for the message.
+        what: what is waited for, for the error message.
         timeout_s: seconds to wait.
 
     Raises:
@@ -85,16 +86,16 @@ def all_gather(value: str, what: str = "the others", timeout_s: float = TIMEOUT_
     try:
         client.wait_at_barrier(key, int(timeout_s * 1000))
     except Exception as error:
-        raise MachineError(_late(what, timeout_s, str(error))) from error
+        raise MachineError(_timed_out(what, timeout_s, str(error))) from error
     return [found for _, found in sorted(client.key_value_dir_get(key))]
 
 
 def broadcast(value: T, what: str = "process 0", timeout_s: float = TIMEOUT_S) -> T:
-    """Process 0's value, which JSON must be able to hold; the others' values do not count.
+    """The value of process 0; those of the others are ignored.
 
     Args:
-        value: of this process.
-        what: is waited for, for the message.
+        value: of this process; something that JSON can hold.
+        what: what is waited for, for the error message.
         timeout_s: seconds to wait.
 
     Raises:
@@ -110,25 +111,25 @@ def broadcast(value: T, what: str = "process 0", timeout_s: float = TIMEOUT_S) -
     try:
         return json.loads(client.blocking_key_value_get(key, int(timeout_s * 1000)))
     except Exception as error:
-        raise MachineError(_late(what, timeout_s, str(error))) from error
+        raise MachineError(_timed_out(what, timeout_s, str(error))) from error
 
 
 def run_on_primary(work: Callable[[], object], what: str, timeout_s: float = TIMEOUT_S) -> None:
-    """Process 0 does some work while the others wait; where it fails, all do.
+    """Process 0 does some work while the others wait; an error on process 0 is raised on all.
 
     Args:
         work: to be done.
-        what: it is, as in "process 0 does not WHAT".
-        timeout_s: seconds to wait for it.
+        what: names it for error messages, as in "process 0 could not WHAT".
+        timeout_s: seconds that the others wait.
 
     Raises:
-        UserError: as on process 0.
-        MachineError: if it failed otherwise or took too long.
+        UserError: if `work` raised one.
+        MachineError: if `work` raised something else, or took too long.
     """
     if not is_primary():
-        verdict = broadcast(["", ""], f"process 0 to {what}", timeout_s)
-        if verdict[0]:
-            raise (UserError if verdict[0] == "user" else MachineError)(verdict[1])
+        outcome = broadcast(["", ""], f"process 0 to {what}", timeout_s)
+        if outcome[0]:
+            raise (UserError if outcome[0] == "user" else MachineError)(outcome[1])
         return
     try:
         work()
@@ -145,7 +146,7 @@ def require_same(values: Mapping[str, Any]) -> None:
     """Refuses values that differ between the processes.
 
     Args:
-        values: by the name that a user knows them by; JSON must be able to hold them.
+        values: by the name that a user knows; something that JSON can hold.
 
     Raises:
         UserError: on all processes, naming the first key that differs, and both values.
@@ -153,10 +154,10 @@ def require_same(values: Mapping[str, Any]) -> None:
     text = json.dumps(values, sort_keys=True)
     if len(set(all_gather(hashlib.sha256(text.encode()).hexdigest()))) == 1:
         return
-    everyone = [json.loads(found) for found in all_gather(text)]
-    for number, other in enumerate(everyone):
-        for key in sorted(everyone[0].keys() | other.keys()):
-            here, there = everyone[0].get(key), other.get(key)
+    first, *others = [json.loads(found) for found in all_gather(text)]
+    for number, other in enumerate(others, start=1):
+        for key in sorted(first.keys() | other.keys()):
+            here, there = first.get(key), other.get(key)
             if here != there:
                 raise UserError(
                     f"{key} is {here!r} on process 0, {there!r} on process {number}; "
@@ -168,7 +169,7 @@ def processes_without(directory: str) -> list[int]:
     """Numbers of the processes that do not see what process 0 writes into `directory`; [] if all share it.
 
     Args:
-        directory: made on process 0 if absent.
+        directory: process 0 makes it if it is absent.
 
     Raises:
         UserError: if process 0 cannot write there.
@@ -188,7 +189,7 @@ def processes_without(directory: str) -> list[int]:
             ) from error
 
     run_on_primary(write, f"write into {directory}")
-    deadline = time.monotonic() + _SEEN_AFTER_S
+    deadline = time.monotonic() + _NEW_FILE_S
     while not (seen := os.path.exists(path)) and time.monotonic() < deadline:
         time.sleep(0.1)
     answers = all_gather("seen" if seen else "")
@@ -198,33 +199,33 @@ def processes_without(directory: str) -> list[int]:
 
 
 def exit_with_peers(code: int, message: str) -> NoReturn:
-    """Ends this process after an error, without the end of the others that `sys.exit` would wait for.
+    """Ends this process after an error; `sys.exit` would wait for the others to end.
 
-    Processes that fail together leave together. One that fails alone tells the others, see `watch_peers`.
+    Processes with the same error end together. If this one fails alone, `watch_peers` tells the others.
 
     Args:
         code: to exit with.
-        message: what the others are told.
+        message: told to the others.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     with contextlib.suppress(Exception):
-        told = json.dumps([index(), code, message])
-        service().client.key_value_set(_FAILED, told, allow_overwrite=True)
+        failure = json.dumps([index(), code, message])
+        service().client.key_value_set(_FAILURE_KEY, failure, allow_overwrite=True)
     _exit_together(code)
 
 
 def _exit_together(code: int) -> NoReturn:
-    """Ends this process when all have come so far, or some time later; process 0, which serves them, last."""
+    """Ends this process when all have come to this point, or after a time-out."""
     with contextlib.suppress(Exception):
-        service().client.wait_at_barrier("fnet_jax/leave", int(_LEAVE_TIMEOUT_S * 1000))
+        service().client.wait_at_barrier("fnet_jax/leave", int(_EXIT_TIMEOUT_S * 1000))
     if is_primary():
-        time.sleep(_LAST_S)
+        time.sleep(_SERVICE_EXIT_S)
     os._exit(code)
 
 
 def watch_peers() -> None:
-    """From now on, another process's error ends this one too, wherever it waits."""
+    """From now on, an error of another process ends this one too, wherever it waits."""
     done = threading.Event()
     thread = threading.Thread(target=_watch_peers, args=(done,), daemon=True)
     thread.start()
@@ -233,23 +234,23 @@ def watch_peers() -> None:
         done.set()
         thread.join()
 
-    atexit.register(stop)  # before JAX's own end
+    atexit.register(stop)  # runs before JAX's own handler, which was registered earlier
 
 
 def _watch_peers(done: threading.Event) -> None:
     client = service().client
-    while not done.wait(_LOOK_EVERY_S):
-        with contextlib.suppress(Exception):  # nobody has failed, or the service is gone
-            number, code, message = json.loads(client.key_value_try_get(_FAILED))
+    while not done.wait(_POLL_S):
+        with contextlib.suppress(Exception):  # no process has failed, or the service is gone
+            number, code, message = json.loads(client.key_value_try_get(_FAILURE_KEY))
             break
-    if done.wait(_OWN_WORDS_S) or number == index():
+    if done.wait(_OWN_ERROR_S) or number == index():
         return
     print(f"error: process {number} of {count()} has failed: {message}", file=sys.stderr, flush=True)
     _exit_together(code)
 
 
 def describe_lost_peer(error: BaseException) -> str:
-    """A sentence if `error` says that another process is gone, or nothing."""
+    """A sentence for people if `error` means that another process is gone, else ""."""
     text = str(error)
     if count() == 1 or not re.search(r"Gloo|NCCL|UNAVAILABLE|heartbeat|Connection (reset|closed)", text):
         return ""
@@ -260,7 +261,7 @@ def describe_lost_peer(error: BaseException) -> str:
     )
 
 
-def _late(what: str, timeout_s: float, reason: str) -> str:
+def _timed_out(what: str, timeout_s: float, reason: str) -> str:
     missing = sorted({int(number) for number in re.findall(r"task:(\d+)", reason)} - {index()})
     who = f"; missing: process {', '.join(map(str, missing))}" if missing else ""
     cause = "" if "DEADLINE" in reason else f" ({reason.strip().splitlines()[0]})"

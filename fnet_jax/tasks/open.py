@@ -1,84 +1,51 @@
-"""Opens the labelled data of a task, wherever they come from."""
+"""Opens the data of a config's task: the splits of a labelled one, and the data set that training reads."""
 
 import dataclasses
-from collections.abc import Callable
 
-from fnet_jax.core.config import DataConfig
-from fnet_jax.core.errors import UserError
-from fnet_jax.data.tfds_sets import PREFIX
-from fnet_jax.tasks.answer.squad import read_questions
-from fnet_jax.tasks.choose.swag import read_choices
-from fnet_jax.tasks.files.own_files import read_own
-from fnet_jax.tasks.sources.ag_news import read_ag_news, with_held_out
-from fnet_jax.tasks.sources.glue import read_glue
-from fnet_jax.tasks.sources.pydocs_heads import read_code_words, read_next_sentences, read_parameters
-from fnet_jax.tasks.sources.pydocs_task import read_pydocs
-from fnet_jax.tasks.sources.tfds import FIELDS, read_tfds
-from fnet_jax.tasks.splits import LabelledData, LabelledSplit, choose
-from fnet_jax.tasks.table import TASKS, Task
-from fnet_jax.tasks.tag.conll import read_tagged
+from fnet_jax.core.config import Config, DataConfig
+from fnet_jax.tasks.interface import Dataset
+from fnet_jax.tasks.kinds import KINDS, kind_of
+from fnet_jax.tasks.splits import TaskData, choose
+from fnet_jax.tasks.table import TASKS
 
-__all__ = ["LabelledData", "LabelledSplit", "open_labelled"]
-
-Reader = Callable[[Task, DataConfig], LabelledData]
-
-# The tasks on files of one's own.
-OWN_READERS: dict[str, Reader] = {
-    "classify": read_own,
-    "regress": read_own,
-    "tag": read_tagged,
-    "choose": read_choices,
-    "answer": read_questions,
-}
-# The same tasks on embedded data, data.corpus='pydocs'.
-EMBEDDED_READERS: dict[str, Reader] = {
-    "tag": read_code_words,
-    "choose": read_next_sentences,
-    "answer": read_parameters,
-}
 _EVAL_SEED = 0
 
 
-def open_labelled(task_name: str, data: DataConfig, seed: int) -> LabelledData:
+def open_dataset(config: Config, workdir: str) -> Dataset:
+    """The data of the config's task; prepares what is to be prepared.
+
+    Raises:
+        UserError: whatever does not fit.
+    """
+    dataset = kind_of(config).dataset
+    if config.is_pretraining:
+        return dataset(config, workdir)
+    return dataset(config, workdir, open_labelled(config.task, config.data, config.seed))
+
+
+def open_labelled(task_name: str, data: DataConfig, seed: int) -> TaskData:
     """Reads the splits of a task.
 
     Args:
-        task_name: of `tasks.TASKS`.
+        task_name: of `TASKS`.
         data: where they are, and how many examples to use.
         seed: chooses the examples of `data.max_train_examples`.
 
     Returns:
         All splits that are there. Validation and test splits may be missing; a caller that needs one
-        asks with `LabelledData.split`.
+        asks with `TaskData.split`.
 
     Raises:
         UserError: if there are no files, or one is damaged; names file and line.
     """
     task = TASKS[task_name]
-    found = _reader(task_name, data)(task, data)
-    if task_name == "ag_news":
-        found = with_held_out(found, data.holdout_fraction)
-    return _limit(_say_what_is_not_whole(found), data, seed)
+    kind = KINDS[task.kind]
+    read = kind.read_pydocs if kind.read_pydocs and data.corpus == "pydocs" else kind.read_files
+    assert read is not None
+    return _limit(_say_what_is_not_whole(read(task, data)), data, seed)
 
 
-def _reader(task_name: str, data: DataConfig) -> Reader:
-    if task_name == "pydocs":
-        return read_pydocs
-    if task_name in EMBEDDED_READERS and data.corpus == "pydocs":
-        return EMBEDDED_READERS[task_name]
-    if task_name in OWN_READERS:
-        return OWN_READERS[task_name]
-    if data.corpus.startswith(PREFIX) and task_name in FIELDS:
-        return read_tfds
-    if data.corpus not in ("", "pydocs"):  # pydocs is the default of the key
-        raise UserError(
-            f"data.corpus={data.corpus!r} is not read by task={task_name!r}; give the folder of its files as "
-            "data.dir, or data.corpus='tfds:NAME'"
-        )
-    return read_ag_news if task_name == "ag_news" else read_glue
-
-
-def _say_what_is_not_whole(found: LabelledData) -> LabelledData:
+def _say_what_is_not_whole(found: TaskData) -> TaskData:
     warnings = [
         f"{found.task.title} {split.name}: {len(split):,} of {split.official_rows:,} official examples "
         f"({split.source}); figures on it compare with no table"
@@ -93,7 +60,7 @@ def _say_what_is_not_whole(found: LabelledData) -> LabelledData:
     return dataclasses.replace(found, warnings=(*found.warnings, *warnings))
 
 
-def _limit(found: LabelledData, data: DataConfig, seed: int) -> LabelledData:
+def _limit(found: TaskData, data: DataConfig, seed: int) -> TaskData:
     """Applies `data.max_train_examples` and `data.max_eval_examples`; a test split stays whole."""
     splits = dict(found.splits)
     warnings = list(found.warnings)

@@ -13,7 +13,6 @@ import numpy as np
 from fnet_jax.core.errors import UserError
 from fnet_jax.data.segments import document_hash
 from fnet_jax.data.shuffle import permute
-from fnet_jax.tasks.files.tables import Table
 from fnet_jax.tasks.table import Task
 
 _NAMES_SHOWN = 20
@@ -86,41 +85,12 @@ class Split(abc.ABC):
         return {name: value for name, value in fields.items() if isinstance(value, list | np.ndarray)}
 
 
-AnySplit = TypeVar("AnySplit", bound=Split)
+SplitT = TypeVar("SplitT", bound=Split)
 
 
 @dataclasses.dataclass(frozen=True)
-class LabelledSplit(Split):
-    """Texts or pairs of texts with one label each; N examples.
-
-    Attributes:
-        name, ids, source, official_rows: see `Split`.
-        texts: N.
-        texts_b: N second texts of pairs; None for single texts.
-        labels: i32[N] class ids, or f32[N] numbers; None where the source has none.
-    """
-
-    name: str
-    texts: list[str]
-    texts_b: list[str] | None
-    labels: np.ndarray | None
-    ids: list[int]
-    source: str
-    official_rows: int | None = None
-
-    def example(self, row: int) -> tuple[str, str]:
-        """Both texts; the second one is "" where there is none."""
-        return self.texts[row], self.texts_b[row] if self.texts_b is not None else ""
-
-    def shown(self, row: int) -> dict[str, Any]:
-        """The texts of one example by name, for files of predictions."""
-        text = {"text": self.texts[row]}
-        return text if self.texts_b is None else {**text, "text_b": self.texts_b[row]}
-
-
-@dataclasses.dataclass(frozen=True)
-class LabelledData(Generic[AnySplit]):
-    """A labelled data set.
+class TaskData(Generic[SplitT]):
+    """The labelled data of a task, as read: nothing is tokenised.
 
     Attributes:
         task: its row of `tasks.TASKS`.
@@ -132,11 +102,11 @@ class LabelledData(Generic[AnySplit]):
 
     task: Task
     labels: tuple[str, ...]
-    splits: Mapping[str, AnySplit]
+    splits: Mapping[str, SplitT]
     warnings: tuple[str, ...] = ()
     missing: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
-    def split(self, name: str) -> AnySplit:
+    def split(self, name: str) -> SplitT:
         """A split by name.
 
         Raises:
@@ -189,17 +159,6 @@ def numbers(values: Sequence[str], where: Callable[[int], str]) -> np.ndarray:
     return found
 
 
-def index_column(table: Table, count: int) -> list[int]:
-    """The benchmark's numbers of the rows, or 0, 1, ... where the table has no column `index` or `id`."""
-    column = table.columns.get("index", table.columns.get("id"))
-    if column is None:
-        return list(range(count))
-    for row, value in enumerate(column):
-        if not value.isascii() or not value.isdigit():
-            raise UserError(f"{table.where(row)}: index {value!r} is no whole number")
-    return [int(value) for value in column]
-
-
 def is_held_out(text: str, fraction: float) -> bool:
     """Whether the hash of a text puts it among the share `fraction` to evaluate on."""
     return document_hash(text) < int(fraction * 2**64)
@@ -234,7 +193,7 @@ def hold_out(split: Split, fraction: float, keys: Sequence[str] | None = None) -
     return held_out
 
 
-def choose(split: AnySplit, count: int, seed: int) -> AnySplit:
+def choose(split: SplitT, count: int, seed: int) -> SplitT:
     """So many examples chosen by `seed`, in their order; a larger choice contains a smaller one."""
     if not 0 < count < len(split):
         return split

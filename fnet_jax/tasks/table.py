@@ -5,8 +5,9 @@ Facts of GLUE: Wang et al. 2019 (arXiv 1804.07461) and the files of the benchmar
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
-from fnet_jax.core.config import Head
+KindName = Literal["classify", "tag", "choose", "answer"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Task:
         rows: official number of examples by split; a split that is not named here has no official size.
         regression: labels are numbers.
         pair: two texts per example.
-        head: of the model.
+        kind: what is to be done; its row is in `tasks/kinds.py`.
     """
 
     name: str
@@ -35,11 +36,11 @@ class Task:
     rows: Mapping[str, int]
     regression: bool = False
     pair: bool = True
-    head: Head = "sequence"
+    kind: KindName = "classify"
 
     def num_outputs(self, labels: Sequence[str]) -> int:
         """`model.num_outputs` for these labels; 0 while they are not known."""
-        return 1 if self.regression else 2 if self.head == "span" else len(labels or self.labels)
+        return 1 if self.regression else 2 if self.kind == "answer" else len(labels or self.labels)
 
     def official_rows(self, split: str, found: int) -> int | None:
         """The official number of examples of a split, of which `found` are at hand; None: nobody says."""
@@ -122,9 +123,9 @@ TASKS: dict[str, Task] = {
         Task("regress", "regress", (), ("pearson", "spearman"), ("spearman",), ("spearman",), {},
              regression=True, pair=False),
         Task("tag", "tag", (), ("precision", "recall", "f1", "accuracy"), ("f1",), ("f1",), {},
-             pair=False, head="tokens"),
-        Task("choose", "choose", (), ACCURACY, ACCURACY, ACCURACY, {}, head="choice"),
-        Task("answer", "answer", (), ("exact_match", "f1"), ("f1",), ("f1",), {}, head="span"),
+             pair=False, kind="tag"),
+        Task("choose", "choose", (), ACCURACY, ACCURACY, ACCURACY, {}, kind="choose"),
+        Task("answer", "answer", (), ("exact_match", "f1"), ("f1",), ("f1",), {}, kind="answer"),
     )
 }  # fmt: skip
 

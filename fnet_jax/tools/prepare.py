@@ -75,13 +75,13 @@ def _with_beam(config: Config, directory: str, options: Sequence[str]) -> Datase
     )
 
 
-def _prepare_shard(config: Config, directory: str, shard: int, num_shards: int) -> str:
+def _prepare_share(config: Config, directory: str, shard: int, num_shards: int) -> str:
     """Makes a share of the parts; returns what comes next."""
-    missing = prepare.prepare_shard(
+    missing = prepare.prepare_share(
         config.data, config.model.max_seq_length, directory, shard, num_shards, flags.FLAGS.num_processes
     )
     if missing:
-        return f"Not there yet: {prepare.name_shards(missing, num_shards)}"
+        return f"Not there yet: {prepare.name_shares(missing, num_shards)}"
     return "All parts are there. Next: the same command with --merge in place of --shard."
 
 
@@ -94,7 +94,7 @@ def main(argv: Sequence[str]) -> None:
     directory = prepare.dataset_dir(config.data, cli.workdir())
     started = time.monotonic()
     if share:
-        next_step = _prepare_shard(config, directory, *share)
+        next_step = _prepare_share(config, directory, *share)
         print(f"--shard={flag.shard} is done in {time.monotonic() - started:.0f} s. {next_step}")
         return
     length = config.model.max_seq_length

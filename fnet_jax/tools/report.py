@@ -4,16 +4,13 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from absl import flags
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CHECKPOINT_DIR, saved_config
 from fnet_jax.runtime import cli
+from fnet_jax.tools.figure import plt
 from fnet_jax.tools.markdown import is_loss
 from fnet_jax.train.result_table import EVAL_FILE, ROWS, read_results
 from fnet_jax.train.writers import METRICS_FILE, TENSORBOARD_DIR, read_jsonl

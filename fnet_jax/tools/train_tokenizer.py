@@ -1,4 +1,4 @@
-"""Trains a SentencePiece tokenizer with the special pieces that this project needs.
+"""Trains a SentencePiece tokenizer with the special tokens that this project needs.
 
     python -m fnet_jax.tools.train_tokenizer --corpus=texts/ --output=x.model --vocab_size=8000
 
@@ -21,12 +21,12 @@ _CORPUS = flags.DEFINE_string(
 )
 _TEXT_FIELD = flags.DEFINE_string("text_field", "text", "Field of JSONL, Parquet and TFDS records.")
 _OUTPUT = flags.DEFINE_string("output", None, "The .model file to write.")
-_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 32_000, "Number of pieces, special ones included.")
-_ALGORITHM = flags.DEFINE_enum("algorithm", "bpe", ["bpe", "unigram"], "How the pieces are found.")
+_VOCAB_SIZE = flags.DEFINE_integer("vocab_size", 32_000, "Number of tokens, special ones included.")
+_ALGORITHM = flags.DEFINE_enum("algorithm", "bpe", ["bpe", "unigram"], "How the tokens are found.")
 
 
 def main(_: Sequence[str]) -> None:
-    """Trains, and shows one sentence in pieces."""
+    """Trains, and shows one sentence in tokens."""
     if not _OUTPUT.value:
         raise UserError("--output is not given; name the .model file to write")
     path = os.path.expanduser(_OUTPUT.value)
@@ -34,9 +34,9 @@ def main(_: Sequence[str]) -> None:
     shards = open_source(_CORPUS.value, _TEXT_FIELD.value).shards
     tokenizer = train_tokenizer(training_lines(shards), path, _VOCAB_SIZE.value, _ALGORITHM.value)
     sample = "The quick brown fox jumps over the lazy dog."
-    pieces = " ".join(tokenizer.id_to_token(i) for i in tokenizer.encode(sample))
+    tokens = " ".join(tokenizer.id_to_token(i) for i in tokenizer.encode(sample))
     print(
-        f"{path}: {tokenizer.vocab_size:,} pieces in {time.monotonic() - started:.0f} s, for example {pieces}"
+        f"{path}: {tokenizer.vocab_size:,} pieces in {time.monotonic() - started:.0f} s, for example {tokens}"
     )
     print(f"Next: --config.data.tokenizer={path}")
 

@@ -1,11 +1,11 @@
 """What evaluations during training decide: which state is the best, and whether to go on."""
 
+import math
 from collections.abc import Callable
 
-from fnet_jax.tasks.scores import better
+from fnet_jax.tasks.metrics import Variables
 from fnet_jax.train import perf
 from fnet_jax.train.evaluate import Interrupted, evaluate_split
-from fnet_jax.train.metrics import Variables
 from fnet_jax.train.progress import Progress
 from fnet_jax.train.setup import Setup
 from fnet_jax.train.step import EvalStep
@@ -44,10 +44,11 @@ class BestTracker:
             except Interrupted:
                 return False
             self._progress.evaluation(step, found.values)
-            for warning in found.warnings:
+            warnings = found.scores.warnings if found.scores else ()
+            for warning in warnings:
                 if warning not in self._warnings:
                     self._progress.say(f"note: {warning}")
-            self._warnings.update(found.warnings)
+            self._warnings.update(warnings)
             if self._setup.config.train.keep_best:
                 self._last = (step, found.values["score"])
                 if self.best is None or better(self._last[1], self.best[1]):
@@ -63,3 +64,8 @@ class BestTracker:
         train = self._setup.config.train
         patience = train.early_stop_evals * train.eval_frequency
         return patience > 0 and self.best is not None and step - self.best[0] >= patience
+
+
+def better(new: float, old: float) -> bool:
+    """Whether a score is higher; nan is lower than every number."""
+    return not math.isnan(new) and (math.isnan(old) or new > old)

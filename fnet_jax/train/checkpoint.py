@@ -21,8 +21,8 @@ from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.mesh import path_str
 from fnet_jax.core.workdir import CHECKPOINT_DIR
 from fnet_jax.runtime import hosts
+from fnet_jax.tasks.metrics import Variables
 from fnet_jax.train import checksums
-from fnet_jax.train.metrics import Variables
 from fnet_jax.train.state import TrainState
 
 VARIABLES, OPTIMIZER, METRICS = "variables", "optimizer", "metrics"

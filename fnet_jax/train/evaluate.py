@@ -12,11 +12,11 @@ from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config, Task
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.runtime import hosts
-from fnet_jax.tasks.dataset import LabelledDataset
+from fnet_jax.tasks.interface import Scores
+from fnet_jax.tasks.metrics import HostSums, Variables, compute, merge, to_host
 from fnet_jax.tasks.table import TASKS
 from fnet_jax.train.checkpoint import Checkpointer, reason
 from fnet_jax.train.find_checkpoint import find_checkpoint
-from fnet_jax.train.metrics import HostSums, Variables, compute, merge, to_host
 from fnet_jax.train.setup import Setup, set_up
 from fnet_jax.train.step import EvalStep
 
@@ -28,15 +28,13 @@ class Evaluation:
     Attributes:
         examples: how many were counted.
         values: metrics; `loss`, and `score` where the task has one.
-        baseline: metrics of the task's baseline.
-        warnings: sentences on what makes the values no result.
+        scores: of the whole split; None where the means of sums say it all.
         outputs: per example, such as `logits` f32[N, C].
     """
 
     examples: int
     values: dict[str, float]
-    baseline: dict[str, float]
-    warnings: tuple[str, ...]
+    scores: Scores | None
     outputs: dict[str, np.ndarray]
 
 
@@ -100,11 +98,9 @@ def evaluate_split(
     values["loss"] = sum(values[name] for name in setup.objective.losses)
     outputs = {name: rows[:examples] for name, rows in outputs.items()}
     scores = setup.dataset.score(split, outputs)
-    if scores is None:
-        return Evaluation(examples, values, {}, (), outputs)
-    if not scores.values:  # no labels: the sums compare with nothing
-        return Evaluation(examples, {}, {}, scores.warnings, outputs)
-    return Evaluation(examples, {**values, **scores.values}, scores.baseline, scores.warnings, outputs)
+    if scores is not None:  # without labels the sums compare with nothing
+        values = {**values, **scores.values} if scores.values else {}
+    return Evaluation(examples, values, scores, outputs)
 
 
 def _until_stopped(batches: Iterator[Batch], stopped: Callable[[], int]) -> Iterator[Batch]:
@@ -173,29 +169,25 @@ class CheckpointEvaluator:
         variables = checkpointer.restore_variables(step, setup.abstract.variables)
         checkpointer.close()
         result: dict[str, Any] = {"step": step, "task": setup.config.task}
-        if isinstance(setup.dataset, LabelledDataset):
-            result["not_whole"] = [
-                name for name, split in setup.dataset.data.splits.items() if not split.is_whole
-            ]
+        if setup.dataset.not_whole is not None:
+            result["not_whole"] = setup.dataset.not_whole
         for split in splits:
             with jax.set_mesh(setup.mesh):
                 found = evaluate_split(setup, self._eval_step, variables, split)
             prefix = "" if split == splits[0] else f"{split}/"
             result |= {prefix + name: value for name, value in self._flat(split, found).items()}
-            if write_predictions and isinstance(setup.dataset, LabelledDataset) and hosts.is_primary():
+            if write_predictions and hosts.is_primary():
                 for line in setup.dataset.write_predictions(split, found.outputs, self._workdir, step):
                     print(line)
         return result
 
     def _flat(self, split: str, found: Evaluation) -> dict[str, Any]:
-        setup = self._setup
-        baseline = found.baseline
-        if not baseline and not isinstance(setup.dataset, LabelledDataset):
-            baseline = setup.dataset.baseline(split, setup.host_batches(split)[0])
+        setup, scores = self._setup, found.scores
+        baseline = scores.baseline if scores else setup.dataset.baseline(setup.host_batches(split)[0])
         flat: dict[str, Any] = {"split": split, "examples": found.examples, **found.values}
         flat |= {f"baseline_{name}": value for name, value in baseline.items()}
-        if isinstance(setup.dataset, LabelledDataset):
-            flat["warnings"] = list(found.warnings)
+        if scores:
+            flat["warnings"] = list(scores.warnings)
         return flat
 
 

@@ -7,8 +7,8 @@ import jax
 from fnet_jax.core import config_dict
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.runtime import hosts
+from fnet_jax.tasks.metrics import HostSums, Sums, compute, merge, to_host
 from fnet_jax.train import perf
-from fnet_jax.train.metrics import HostSums, Sums, compute, merge, to_host
 from fnet_jax.train.setup import Setup
 from fnet_jax.train.writers import (
     ConsoleWriter,

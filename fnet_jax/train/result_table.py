@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from fnet_jax.core import jsonl
-from fnet_jax.tasks.scores import F1_OF
+from fnet_jax.tasks.tag.scores import F1_OF
 
 EVAL_FILE = "eval.jsonl"
 

@@ -17,9 +17,10 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh, mesh_of, replicated
 from fnet_jax.data.pipeline import WithExampleIds, iterate
 from fnet_jax.runtime import hosts
+from fnet_jax.tasks.interface import Dataset, Objective
+from fnet_jax.tasks.kinds import make_objective
+from fnet_jax.tasks.open import open_dataset
 from fnet_jax.train.batches import local_rows, put_batches
-from fnet_jax.train.datasets import Dataset, open_dataset
-from fnet_jax.train.objective import Objective, make_objective
 from fnet_jax.train.optim import check_rules, make_optimizer, make_schedule, parse_rules
 from fnet_jax.train.state import TrainState, abstract_state
 from fnet_jax.train.step import make_eval_step, make_train_step

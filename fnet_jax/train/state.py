@@ -10,8 +10,8 @@ import optax
 from jax.sharding import Mesh
 
 from fnet_jax.core.mesh import param_shardings, replicated
-from fnet_jax.train.metrics import Variables
-from fnet_jax.train.objective import Objective
+from fnet_jax.tasks.interface import Objective
+from fnet_jax.tasks.metrics import Variables
 
 
 @flax.struct.dataclass

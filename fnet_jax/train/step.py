@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from fnet_jax.core.batch import Batch
-from fnet_jax.train.metrics import Sums, Variables
-from fnet_jax.train.objective import Objective, Outputs
+from fnet_jax.tasks.interface import Objective, Outputs
+from fnet_jax.tasks.metrics import Sums, Variables
 from fnet_jax.train.state import TrainState
 
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Sums]]

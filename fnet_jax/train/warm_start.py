@@ -9,9 +9,9 @@ from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import path_str
 from fnet_jax.core.workdir import saved_config
+from fnet_jax.tasks.metrics import Variables
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.find_checkpoint import find_checkpoint
-from fnet_jax.train.metrics import Variables
 from fnet_jax.train.state import TrainState
 
 ENCODER = "encoder"

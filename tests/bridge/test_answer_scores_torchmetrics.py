@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fnet_jax.tasks.answer.files import Answer
 from fnet_jax.tasks.answer.scores import normalized, score_answers
-from fnet_jax.tasks.answer.squad import Answer
 
 torchmetrics = pytest.importorskip(
     "torchmetrics.functional.text",

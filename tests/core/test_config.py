@@ -1,4 +1,3 @@
-import dataclasses
 import re
 import typing
 
@@ -10,8 +9,13 @@ from fnet_jax.core import config_dict
 from fnet_jax.core.checks import check_mesh
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
+from fnet_jax.core.keys import declared
 from fnet_jax.core.workdir import save_config
 from fnet_jax.runtime import cli
+from tests.conftest import REPOSITORY
+
+KEYS = list(declared(Config))
+NUMBERS = (-2, -1, 0, 1, 7, 2**24 + 1, 2**32, -0.5, 0.0, 0.5, 1.0, 1.5)
 
 
 def changed(key: str, value: object) -> ml_collections.ConfigDict:
@@ -22,15 +26,48 @@ def changed(key: str, value: object) -> ml_collections.ConfigDict:
     return config
 
 
-def flat_keys(cls: type, prefix: str = "") -> set[str]:
-    keys = set()
-    for name, hint in typing.get_type_hints(cls).items():
-        keys |= flat_keys(hint, f"{prefix}{name}.") if dataclasses.is_dataclass(hint) else {prefix + name}
-    return keys
+def test_every_key_has_a_meaning_and_a_valid_default():
+    for key in KEYS:
+        assert len(key.meaning) > 5 and key.meaning == key.meaning.strip(), key.name
+        assert all(rule.holds(key.default) for rule in key.rules), key.name
+    assert config_dict.parse(base.get_config()) == Config()
+    assert list(config_dict.flat(Config())) == [key.name for key in KEYS]
 
 
-def test_base_declares_exactly_the_keys_that_have_types():
-    assert set(config_dict._flat(base.get_config().to_dict())) == flat_keys(Config)
+def test_the_table_of_keys_is_up_to_date():
+    table = (REPOSITORY / "docs" / "config.md").read_text()
+    assert table == base.describe() + "\n", "python -m fnet_jax.configs.base > docs/config.md"
+    rows = [re.split(r" *\| *", line)[1:-1] for line in table.splitlines() if line.startswith("| `")]
+    assert [row[0] for row in rows] == [f"`{key.name}`" for key in KEYS]
+    assert {len(row) for row in rows} == {5}
+
+
+@pytest.mark.parametrize("key", KEYS, ids=lambda key: key.name)
+def test_every_declared_type_and_range_is_enforced(key):
+    def refusals(bad):
+        for value in bad:
+            values = config_dict.to_dict(Config())
+            section, _, name = key.name.rpartition(".")
+            (values[section] if section else values)[name] = value
+            with pytest.raises(UserError, match=f"^{re.escape(key.name)}=") as error:
+                config_dict.from_dict(values)
+            yield str(error.value)
+
+    kind = type(key.default)
+    others = [value for value in ("", 3, True, (), None) if type(value) is not kind]
+    if kind is float:
+        others.remove(3)  # an int will do
+    if kind is tuple:
+        others.append((3,))
+    assert all("must be" in message or "is unknown" in message for message in refusals(others))
+    if typing.get_origin(key.type) is typing.Literal:
+        assert all("is unknown; " in message for message in refusals(["", "no such word"]))
+    valid = [()] if kind is tuple else [number for number in NUMBERS if type(number) is kind]
+    for rule in key.rules:
+        outside = [value for value in valid if not rule.holds(value)]
+        assert outside, f"no value breaks {rule.words!r}"
+        assert all(f"must be {rule.words}" in message for message in refusals(outside))
+        valid = [value for value in valid if rule.holds(value)]
 
 
 def test_round_trip():

@@ -53,11 +53,11 @@ def test_a_parameter_that_does_not_divide_is_named():
 
 def test_gathered_is_whole_and_its_gradient_lies_with_the_parameter():
     mesh = mesh_lib.create_mesh(2, 4)
-    logical = ("mlp", "embed")
+    name = "output/kernel"  # (mlp, embed)
     w = jnp.arange(8.0 * 4).reshape(8, 4)
     with jax.set_mesh(mesh):
-        w = jax.device_put(w, mesh_lib.param_sharding(mesh, "x/feed_forward/output/kernel", w.shape))
-        gradient = jax.jit(jax.grad(lambda w: jnp.sum(jnp.sin(mesh_lib.gather_param(w, logical)))))(w)
-        assert jax.jit(lambda w: mesh_lib.gather_param(w, logical))(w).sharding.is_fully_replicated
+        w = jax.device_put(w, mesh_lib.param_sharding(mesh, f"x/feed_forward/{name}", w.shape))
+        gradient = jax.jit(jax.grad(lambda w: jnp.sum(jnp.sin(mesh_lib.gather_param(w, name)))))(w)
+        assert jax.jit(lambda w: mesh_lib.gather_param(w, name))(w).sharding.is_fully_replicated
     np.testing.assert_allclose(gradient, jnp.cos(w), rtol=1e-6)
     assert gradient.sharding.is_equivalent_to(w.sharding, 2)

@@ -53,7 +53,7 @@ def corpus(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def tokenizer_path(tmp_path_factory) -> str:
-    """A tokenizer of 500 pieces."""
+    """A tokenizer of 500 tokens."""
     path = str(tmp_path_factory.mktemp("tokenizer") / "small.model")
     tokenizer.train_tokenizer([line for text in make_documents(60) for line in text.splitlines()], path, 500)
     return path

@@ -109,7 +109,7 @@ def test_masked_share_and_its_parts(data):
         kept += (shown == rows["masked_lm_ids"][used]).sum()
         labels.append(int(rows["next_sentence_labels"][0]))
         positions[rows["masked_lm_positions"][used]] += 1
-    # int() rounds half a piece per example away.
+    # int() rounds half a token per example away.
     assert masked / tokens == pytest.approx(0.15 - 0.5 * 4000 / tokens, abs=0.003)
     assert hidden / masked == pytest.approx(0.8, abs=0.015)
     assert kept / masked == pytest.approx(0.1 + 0.1 / V, abs=0.012)
@@ -185,7 +185,7 @@ def test_fillers_weigh_nothing():
 @settings(deadline=None)
 @given(seed=st.integers(0, 2**32))
 @pytest.mark.parametrize("whole_words", [False, True])
-def test_masked_lm_alone_has_one_text_and_hides_any_piece_of_it(data, seed, whole_words):
+def test_masked_lm_alone_has_one_text_and_hides_any_token_of_it(data, seed, whole_words):
     rng = np.random.default_rng(seed)
     segment = make_segment(rng)
     rows = {
@@ -207,8 +207,8 @@ def test_masked_lm_alone_has_one_text_and_hides_any_piece_of_it(data, seed, whol
         assert len(hidden) == min(P, max(1, int((end + 1) * data.masking_rate)), end - 1)
 
 
-def test_masked_lm_alone_reaches_every_piece(data):
-    """The last piece too: with one [SEP] there is one position less to leave out."""
+def test_masked_lm_alone_reaches_every_token(data):
+    """The last token too: with one [SEP] there is one position less to leave out."""
     segment = make_segment(np.random.default_rng(0))
     hidden = set()
     for seed in range(300):

@@ -55,7 +55,7 @@ def texts(batch) -> list[tuple[int, ...]]:
 
 
 def segments_of(batches: PretrainBatches) -> list[tuple[int, ...]]:
-    return [tuple(batches.segment(i).tokens.tolist()) for i in range(batches.num_examples)]
+    return [tuple(batches._segments(np.array([i]))[0].tokens.tolist()) for i in range(batches.num_examples)]
 
 
 @pytest.mark.parametrize("split", ["train", "heldout"])
@@ -163,7 +163,7 @@ def test_every_split_seed_epoch_and_example_has_random_numbers_of_its_own(open_s
 
 def test_random_pairs_come_from_two_documents(open_split):
     batches = open_split(next_sentence="random", batch_size=32)
-    segments = [batches.segment(i) for i in range(batches.num_examples)]
+    segments = [batches._segments(np.array([i]))[0] for i in range(batches.num_examples)]
 
     def homes(tokens: np.ndarray) -> set[int]:
         """The documents that hold these tokens somewhere."""
@@ -182,7 +182,7 @@ def test_random_pairs_come_from_two_documents(open_split):
 
 def test_a_segment_of_the_same_document_is_drawn_again(open_split):
     batches = open_split("heldout", next_sentence="random")
-    segments = [batches.segment(i) for i in range(batches.num_examples)]
+    segments = [batches._segments(np.array([i]))[0] for i in range(batches.num_examples)]
     count = batches.num_examples
 
     def rngs():

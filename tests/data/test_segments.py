@@ -8,7 +8,7 @@ from fnet_jax.data.segments import Segment, document_hash, segments, token_dtype
 from fnet_jax.data.tokenizer import load_tokenizer
 from tests.data.conftest import make_documents
 
-# Among them pieces that look special.
+# Among them tokens that look special.
 FRAGMENTS = ["ba", "na ", "b. ", "A", "\n", " ", "[SEP]", "[CLS] ", "[MASK]", "<pad>", "\u6f22"]
 TEXTS = st.lists(st.sampled_from(FRAGMENTS), max_size=200).map("".join)
 LENGTHS = [8, 9, 16, 64, 512]
@@ -58,7 +58,7 @@ def test_segments_are_the_text_in_order(tokenizer_path, max_seq_length):
 
 @settings(deadline=None)
 @given(text=TEXTS, max_seq_length=st.integers(8, 40))
-def test_any_text_gives_segments_that_fit_without_special_pieces(tokenizer_path, text, max_seq_length):
+def test_any_text_gives_segments_that_fit_without_special_tokens(tokenizer_path, text, max_seq_length):
     found, _ = segments(text, load_tokenizer(tokenizer_path), max_seq_length)
     for segment in found:
         assert len(segment.line_ends) >= 2

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from fnet_jax.core import special_tokens as pieces
+from fnet_jax.core import special_tokens
 from fnet_jax.core.errors import UserError
 from fnet_jax.data.tokenizer import load_tokenizer, train_tokenizer, training_lines
 from fnet_jax.tasks.features import features
@@ -20,26 +20,26 @@ def test_training_gives_the_original_special_ids_and_repeats(tmp_path, algorithm
     first = train_tokenizer(LINES, str(tmp_path / "a.model"), 300, algorithm)
     second = train_tokenizer(LINES, str(tmp_path / "b.model"), 300, algorithm)
     assert first.model == second.model
-    assert [first.id_to_token(i) for i in range(7)] == list(pieces.SPECIAL_TOKENS)
+    assert [first.id_to_token(i) for i in range(7)] == list(special_tokens.SPECIAL_TOKENS)
     assert first.vocab_size == 300
     assert load_tokenizer(str(tmp_path / "a.model")).sha256 == first.sha256
     assert first.decode(first.encode(LINES[0])) == LINES[0]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.model", "b.model"]
 
 
-def test_special_pieces_are_recognised_in_text(tokenizer_path):
+def test_special_tokens_are_recognised_in_text(tokenizer_path):
     tokenizer = load_tokenizer(tokenizer_path)
-    assert pieces.MASK_ID in tokenizer.encode("Bana [MASK] bana")
-    assert pieces.UNK_ID in tokenizer.encode("\u6f22")
+    assert special_tokens.MASK_ID in tokenizer.encode("Bana [MASK] bana")
+    assert special_tokens.UNK_ID in tokenizer.encode("\u6f22")
 
 
 def test_word_starts(tokenizer_path):
     tokenizer = load_tokenizer(tokenizer_path)
     starts_V = tokenizer.is_word_start
     assert starts_V.shape == (500,)
-    assert starts_V[1 : pieces.NUM_SPECIAL_IDS].all()
+    assert starts_V[1 : special_tokens.NUM_SPECIAL_IDS].all()
     ids = tokenizer.encode("Bana be\u6f22na. bina")
-    assert pieces.UNK_ID in ids
+    assert special_tokens.UNK_ID in ids
     assert starts_V[ids].sum() == 3
 
 
@@ -100,7 +100,7 @@ def test_training_lines_come_from_every_shard():
 def test_the_original_tokenizer_is_taken_as_it_is(real_data):
     tokenizer = load_tokenizer(str(real_data / "spm" / "c4_bpe_sentencepiece.model"))
     assert tokenizer.vocab_size == 32_000
-    # It keeps the case: "The" is another piece than "the".
+    # It keeps the case: "The" is another token than "the".
     assert tokenizer.encode(SAMPLE) == [97, 1467, 5187, 26, 2521, 4567, 16664, 372, 13, 16209, 3314, 16678]
     assert tokenizer.encode(SAMPLE.lower())[0] == 13
     starts = tokenizer.is_word_start[np.array(tokenizer.encode(SAMPLE))]
@@ -109,7 +109,7 @@ def test_the_original_tokenizer_is_taken_as_it_is(real_data):
 
 @pytest.mark.parametrize("algorithm", ["bpe", "unigram"])
 def test_mask_hides_one_word_and_leaves_the_others_as_they_were(tmp_path, algorithm):
-    """As in pretraining, where a piece is hidden in a text that has been cut."""
+    """As in pretraining, where a token is hidden in a text that has been cut."""
     tokenizer = train_tokenizer(LINES, str(tmp_path / "x.model"), 300, algorithm)
     for line in LINES[:20]:
         words = line.split()
@@ -121,8 +121,8 @@ def test_mask_hides_one_word_and_leaves_the_others_as_they_were(tmp_path, algori
                 len(tokenizer.encode("x")) :
             ]
             masked = " ".join([*words[:number], "[MASK]" + end, *words[number + 1 :]])
-            assert tokenizer.encode_masked(masked) == [*before, pieces.MASK_ID, *after]
-    assert tokenizer.encode_masked("[MASK] [MASK]") == [pieces.MASK_ID] * 2
+            assert tokenizer.encode_masked(masked) == [*before, special_tokens.MASK_ID, *after]
+    assert tokenizer.encode_masked("[MASK] [MASK]") == [special_tokens.MASK_ID] * 2
     assert tokenizer.encode_masked("  ") == []
 
 
@@ -138,6 +138,6 @@ def test_the_published_ids_of_masked_texts(real_data):
     assert input_ids_L[: len(prefix)].tolist() == prefix
     assert (input_ids_L[len(prefix) :] == expected["pad_id_then"]).all()
     assert type_ids_L.sum() == len(ids_b) + 1
-    # As the original hides pieces, "." goes on with the hidden word.
+    # As the original hides tokens, "." goes on with the hidden word.
     whole = tokenizer.encode(expected["text_a"].replace("[MASK]", "carpenter"))
-    assert tokenizer.encode_masked(expected["text_a"]) == [*whole[:5], pieces.MASK_ID, whole[-1]]
+    assert tokenizer.encode_masked(expected["text_a"]) == [*whole[:5], special_tokens.MASK_ID, whole[-1]]

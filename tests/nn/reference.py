@@ -11,26 +11,15 @@ from fnet_jax.core.config import ModelConfig
 def tiny_config(**overrides) -> ModelConfig:
     """A model small enough to compile in a second; no two of its dimensions are equal."""
     values = dict(
-        mixer="fourier",
-        fourier_impl="auto",
-        num_attention_layers=0,
-        attention_layout="top",
         num_layers=2,
         d_model=8,
         d_emb=6,
         d_ff=20,
         num_heads=2,
-        attention_impl="xla",
         max_seq_length=12,
-        type_vocab_size=4,
         vocab_size=30,
         dropout_rate=0.0,
         mixing_dropout_rate=0.0,
-        pooling="first",
-        classifier_dropout_rate=0.0,
-        num_outputs=0,
-        dtype="float32",
-        remat=False,
     )
     return ModelConfig(**(values | overrides))
 

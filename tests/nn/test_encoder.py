@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from flax.nnx import bridge
 
 from fnet_jax.core.config import ModelConfig
 from fnet_jax.core.mesh import path_str
@@ -24,7 +26,7 @@ def build(config: ModelConfig):
     batch = reference.tiny_batch(config, batch_size=3)
     ids, types = batch["input_ids"], batch["type_ids"]
     encoder = Encoder(config)
-    return encoder, jax.jit(encoder.init, static_argnums=3)(jax.random.key(0), ids, types, True), ids, types
+    return encoder, jax.jit(encoder.init)(jax.random.key(0), ids, types), ids, types
 
 
 def attention_layers(layout, layers, k):
@@ -94,11 +96,39 @@ def test_description_says_how_fourier_is_computed(values, platform, text):
     assert describe_layers(reference.tiny_config(**values), platform) == text
 
 
+def test_alone_with_a_few_arguments():
+    """No mesh, no mask, no dropout; a mask of one's own in place of `PAD_ID`."""
+    encoder = Encoder(ModelConfig(vocab_size=30, d_model=8, num_layers=2, max_seq_length=12, pooling="mean"))
+    batch = reference.tiny_batch(encoder.config, 3)
+    ids, types = batch["input_ids"], batch["type_ids"]
+    variables, apply = jax.jit(encoder.init)(jax.random.key(0), ids, types), jax.jit(encoder.apply)
+    sequence, pooled = apply(variables, ids, types)
+    assert (sequence.shape, pooled.shape) == ((3, 12, 8), (3, 8))
+    _, same = apply(variables, ids, types, padding_mask_BL=ids != PAD_ID)
+    np.testing.assert_array_equal(pooled, same)
+    _, other = apply(variables, ids, types, padding_mask_BL=np.arange(12) < np.full((3, 1), 4))
+    assert np.abs(pooled - other).max() > 1e-3
+
+
+def test_as_an_nnx_module():
+    encoder = Encoder(reference.tiny_config(mixer="random", num_layers=1, dropout_rate=0.5))
+    batch = reference.tiny_batch(encoder.config, 3)
+    ids, types = batch["input_ids"], batch["type_ids"]
+    module = bridge.ToNNX(encoder, rngs=nnx.Rngs(0))
+    bridge.lazy_init(module, ids, types, rngs=jax.random.key(0))
+    sequence, pooled = nnx.jit(lambda module: module(ids, types))(module)
+    expected = jax.jit(encoder.init_with_output)(jax.random.key(0), ids, types)[0]
+    np.testing.assert_allclose(sequence, expected[0], atol=1e-6)
+    np.testing.assert_allclose(pooled, expected[1], atol=1e-6)
+    trained, _ = nnx.jit(lambda module: module(ids, types, False, rngs=nnx.Rngs(dropout=1)))(module)
+    assert np.abs(trained - sequence).max() > 1e-3
+
+
 @pytest.mark.parametrize("mixer", ["fourier", "random"])
 def test_scanned_layers_equal_layers_one_by_one(mixer):
     config = reference.tiny_config(mixer=mixer, **HYBRID)
     encoder, variables, ids, types = build(config)
-    sequence, _ = encoder.apply(variables, ids, types, True)
+    sequence, _ = jax.jit(encoder.apply)(variables, ids, types)
 
     x = encoder.apply(variables, ids, types, True, method=lambda m, *args: m.embedder(*args))
     for first, count, name in layer_runs(config):
@@ -108,7 +138,7 @@ def test_scanned_layers_equal_layers_one_by_one(mixer):
                 for collection, tree in variables.items()
                 if f"layers_{first}" in tree
             }
-            x, _ = Block(config, name).apply(layer, x, ids != 3, True)
+            x, _ = jax.jit(Block(config, name).apply, static_argnums=3)(layer, x, ids != PAD_ID, True)
     np.testing.assert_allclose(sequence, x, atol=2e-6)
 
 
@@ -202,11 +232,10 @@ def test_gradients_of_embeddings_are_added_in_float32():
 def test_what_stands_in_padding(mixer):
     """Type ids under padding reach the other tokens through Fourier mixing, not through attention."""
     encoder, variables, ids, types = build(reference.tiny_config(mixer=mixer))
-    token = ids != 3
+    apply, token = jax.jit(encoder.apply), ids != PAD_ID
     assert not token.all()
     a, b = (
-        np.asarray(encoder.apply(variables, ids, types, True)[0])[token]
-        for types in (types, np.where(token, types, 2))
+        np.asarray(apply(variables, ids, types)[0])[token] for types in (types, np.where(token, types, 2))
     )
     if mixer == "attention":
         np.testing.assert_allclose(a, b, atol=1e-6)
@@ -219,7 +248,8 @@ def test_padding_is_mixed_as_the_original_does():
     for mixer, same in (("fourier", False), ("attention", True)):
         encoder, variables, ids, types = build(reference.tiny_config(mixer=mixer))
         ids = np.where(np.arange(12) < 8, np.maximum(ids, 4), 3)
-        long, short = (encoder.apply(variables, ids[:, :n], types[:, :n], True)[0][:, :8] for n in (12, 8))
+        apply = jax.jit(encoder.apply)
+        long, short = (apply(variables, ids[:, :n], types[:, :n])[0][:, :8] for n in (12, 8))
         assert (np.abs(long - short).max() < 1e-5) == same
 
 
@@ -284,8 +314,8 @@ def test_mean_pooling_leaves_padding_out():
     ids = np.array(batch["input_ids"])
     ids[:, 7:] = PAD_ID
     encoder = Encoder(config)
-    variables = encoder.init(jax.random.key(0), ids, batch["type_ids"], True)
-    sequence, pooled = encoder.apply(variables, ids, batch["type_ids"], True)
+    variables = jax.jit(encoder.init)(jax.random.key(0), ids, batch["type_ids"])
+    sequence, pooled = jax.jit(encoder.apply)(variables, ids, batch["type_ids"])
     mask = ids != PAD_ID
     assert 0 < mask.sum(1).max() <= 7
     kernel, bias = (

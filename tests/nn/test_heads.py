@@ -25,8 +25,7 @@ LARGE = dict(num_layers=24, d_model=1024, d_emb=1024, d_ff=4096, num_heads=16)
 def build(config, batch_size=4):
     batch = reference.tiny_batch(config, batch_size)
     model = PretrainModel(config)
-    init = jax.jit(model.init, static_argnums=4)
-    return model, stir(init(jax.random.key(0), *(batch[name] for name in INPUTS), True)), batch
+    return model, stir(jax.jit(model.init)(jax.random.key(0), *(batch[name] for name in INPUTS))), batch
 
 
 def stir(variables):
@@ -67,7 +66,7 @@ def layers_of(config, variables):
 def test_logits_match_float64(overrides):
     config = reference.tiny_config(**overrides)
     model, variables, batch = build(config)
-    logits = jax.jit(model.apply, static_argnums=4)(variables, *(batch[name] for name in INPUTS), True)
+    logits = jax.jit(model.apply)(variables, *(batch[name] for name in INPUTS))
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
     expected = reference.pretrain_logits(layers_of(config, variables), params, batch)
     for actual, wanted in zip(logits, expected, strict=True):
@@ -78,7 +77,7 @@ def test_logits_match_float64(overrides):
 def test_bfloat16_logits_are_float32_and_near():
     config = reference.tiny_config(dtype="bfloat16", **HYBRID)
     model, variables, batch = build(config)
-    logits = jax.jit(model.apply, static_argnums=4)(variables, *(batch[name] for name in INPUTS), True)
+    logits = jax.jit(model.apply)(variables, *(batch[name] for name in INPUTS))
     params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
     expected = reference.pretrain_logits(layers_of(config, variables), params, batch)
     for actual, wanted in zip(logits, expected, strict=True):
@@ -140,8 +139,7 @@ def test_names_of_the_original():
 def test_initialisation_of_the_heads():
     config = reference.tiny_config(num_layers=1, d_model=96, d_emb=64, vocab_size=512)
     inputs = (reference.tiny_batch(config, batch_size=1)[name] for name in INPUTS)
-    init = jax.jit(PretrainModel(config).init, static_argnums=4)
-    params = init(jax.random.key(0), *inputs, True)["params"]
+    params = jax.jit(PretrainModel(config).init)(jax.random.key(0), *inputs)["params"]
     for leaf in (
         params["predictions_dense"]["kernel"],
         params["predictions_output"]["output_bias"],
@@ -159,7 +157,7 @@ def test_sharded_gradient_equals_whole_and_gathers_nothing(overrides):
     model, variables, batch = build(config, batch_size=16)
 
     def loss(params, batch):
-        logits = model.apply({**variables, "params": params}, *(batch[name] for name in INPUTS), True)
+        logits = model.apply({**variables, "params": params}, *(batch[name] for name in INPUTS))
         return sum_of_means(pretrain_sums(logits, batch), pretrain_normalizers(batch), LOSSES)
 
     expected = jax.jit(jax.value_and_grad(loss))(variables["params"], batch)
@@ -177,16 +175,16 @@ def test_sharded_gradient_equals_whole_and_gathers_nothing(overrides):
 def shapes(config):
     batch = reference.tiny_batch(config, batch_size=1)
     init = PretrainModel(config).init
-    return jax.eval_shape(lambda: init(jax.random.key(0), *(batch[name] for name in INPUTS), True))
+    return jax.eval_shape(init, jax.random.key(0), *(batch[name] for name in INPUTS))
 
 
 def test_classifier_matches_float64_and_has_the_names_of_the_original():
     config = reference.tiny_config(num_outputs=3)
     batch = reference.tiny_batch(config, 4)
     model = SequenceModel(config)
-    variables = stir(model.init(jax.random.key(0), batch["input_ids"], batch["type_ids"], True))
+    variables = stir(jax.jit(model.init)(jax.random.key(0), batch["input_ids"], batch["type_ids"]))
     assert variables["params"].keys() == {"encoder", "classification"}
-    logits = model.apply(variables, batch["input_ids"], batch["type_ids"], True)
+    logits = jax.jit(model.apply)(variables, batch["input_ids"], batch["type_ids"])
     # The same encoder under the pretraining heads, whose reference is written out in NumPy.
     _, params, _ = build(config)
     params = {**params["params"], "encoder": variables["params"]["encoder"]}
@@ -199,17 +197,20 @@ def test_classifier_matches_float64_and_has_the_names_of_the_original():
     assert reference.relative_errors(logits, expected)[1] < 2e-5
 
 
+def with_and_without_dropout(model, inputs):
+    """The logits of a fresh model: deterministic, and not."""
+    variables = jax.jit(model.init)(jax.random.key(0), *inputs)
+    apply = jax.jit(model.apply, static_argnums=3)
+    return [apply(variables, *inputs, mode, rngs={"dropout": jax.random.key(1)}) for mode in (True, False)]
+
+
 def test_classifier_dropout_is_an_option():
     batch = reference.tiny_batch(reference.tiny_config(), 4)
 
     def logits(**overrides):
         config = reference.tiny_config(num_outputs=3, dropout_rate=0.0, **overrides)
         model, inputs = SequenceModel(config), (batch["input_ids"], batch["type_ids"])
-        variables = model.init(jax.random.key(0), *inputs, True)
-        return [
-            model.apply(variables, *inputs, deterministic, rngs={"dropout": jax.random.key(1)})
-            for deterministic in (True, False)
-        ]
+        return with_and_without_dropout(model, inputs)
 
     still, moved = logits()
     np.testing.assert_array_equal(still, moved)
@@ -228,8 +229,8 @@ def inputs_of(head, config, batch_size=4):
 def head_outputs(head, config, batch_size=4):
     """Variables with stirred parameters, and what the model makes of a batch, a list."""
     model, inputs = make_model(head, config), inputs_of(head, config, batch_size)
-    variables = stir(model.init(jax.random.key(0), *inputs, True))
-    outputs = model.apply(variables, *inputs, True)
+    variables = stir(jax.jit(model.init)(jax.random.key(0), *inputs))
+    outputs = jax.jit(model.apply)(variables, *inputs)
     return variables, list(outputs) if isinstance(outputs, tuple) else [outputs]
 
 
@@ -265,7 +266,7 @@ def test_logits_of_positions_and_choices_are_the_encoders_outputs_projected():
     def expected(variables, take):
         encoder = {"params": {"encoder": variables["params"]["encoder"]}}
         ids, types = inputs_of("sequence", config)
-        outputs = make_model("encoder", config).apply(encoder, ids, types, True)
+        outputs = jax.jit(make_model("encoder", config).apply)(encoder, ids, types)
         head = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"]["classification"])
         return np.asarray(outputs[take], np.float64) @ head["output_kernel"].T + head["output_bias"]
 
@@ -282,20 +283,18 @@ def test_masked_lm_alone_is_the_pretraining_model_without_its_classifier():
     model, variables, batch = build(config)
     inputs = [batch[name] for name in INPUTS]
     without = {name: value for name, value in variables["params"].items() if name != "classification"}
-    alone = make_model("masked_lm", config).apply({**variables, "params": without}, *inputs, True)
-    np.testing.assert_array_equal(alone, model.apply(variables, *inputs, True).masked_lm_BPV)
+    alone = make_model("masked_lm", config).apply({**variables, "params": without}, *inputs)
+    np.testing.assert_array_equal(alone, model.apply(variables, *inputs).masked_lm_BPV)
 
 
 @pytest.mark.parametrize("head", ["tokens", "choice", "span"])
 def test_the_heads_are_the_same_on_any_mesh(head):
     config = reference.tiny_config(d_ff=16, **CONFIG)
     model, inputs = make_model(head, config), inputs_of(head, config, 8)
-    variables = stir(model.init(jax.random.key(0), *inputs, True))
+    variables = stir(jax.jit(model.init)(jax.random.key(0), *inputs))
 
     def loss(variables, inputs):
-        return sum(
-            jnp.sum(jnp.sin(logits)) for logits in jax.tree.leaves(model.apply(variables, *inputs, True))
-        )
+        return sum(jnp.sum(jnp.sin(logits)) for logits in jax.tree.leaves(model.apply(variables, *inputs)))
 
     expected = jax.jit(jax.value_and_grad(loss))(variables, inputs)
     mesh = create_mesh(data=2, seq=2, tensor=2)
@@ -308,9 +307,5 @@ def test_the_heads_are_the_same_on_any_mesh(head):
 def test_next_sentence_alone_takes_no_notice_of_the_classifiers_config():
     config = reference.tiny_config(dropout_rate=0.0, num_outputs=7, classifier_dropout_rate=0.5)
     model, inputs = make_model("next_sentence", config), inputs_of("next_sentence", config)
-    variables = model.init(jax.random.key(0), *inputs, True)
-    still, moved = (
-        model.apply(variables, *inputs, deterministic, rngs={"dropout": jax.random.key(1)})
-        for deterministic in (True, False)
-    )
+    still, moved = with_and_without_dropout(model, inputs)
     np.testing.assert_array_equal(still, moved)

@@ -63,7 +63,7 @@ def test_impulses_come_out_right(length):
     ],
 )
 def test_says_what_it_cannot_serve(length, width, word):
-    reason = fourier_tpu.why_not(length, width)
+    reason = fourier_tpu.why_unsupported(length, width)
     assert word in reason
     with pytest.raises(ValueError, match=word):
         fourier_tpu.fourier(jnp.zeros((1, length, width)), interpret=True)

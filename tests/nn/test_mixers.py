@@ -227,6 +227,13 @@ def test_attention_dropout_is_drawn_only_in_training():
 
 
 def test_mixers_share_one_signature():
-    assert all(issubclass(mixer, nn.Module) for mixer in MIXERS.values())
-    signatures = {str(typing.get_type_hints(mixer.__call__)) for mixer in MIXERS.values()}
-    assert len(signatures) == 1
+    mixers = [make(reference.tiny_config(), name=name) for name, make in MIXERS.items()]
+    assert all(isinstance(mixer, nn.Module) for mixer in mixers)
+    assert len({str(typing.get_type_hints(type(mixer).__call__)) for mixer in mixers}) == 1
+
+
+@each_mixer
+def test_mask_and_determinism_have_defaults(name):
+    mixer, variables, x, mask = build(name)
+    expected = mixer.apply(variables, x, np.ones_like(mask), True)
+    np.testing.assert_array_equal(mixer.apply(variables, x), expected)

@@ -43,7 +43,7 @@ def test_all_positions_come_by_two_exchanges(sizes):
 @each_mesh
 def test_one_device_alone_has_the_first_column(sizes):
     def mark(x_BLD):
-        return x_BLD.at[:, :, 0].add(jnp.where(parallel.has_first_part(), 1.0, 0.0))
+        return x_BLD.at[:, :, 0].add(jnp.where(parallel.has_first_shard(), 1.0, 0.0))
 
     x_BLD = data(4, 16, 24)
     found, _ = run(lambda x: parallel.with_whole_sequences(mark, x), sizes, x_BLD)

@@ -27,7 +27,7 @@ TRANSFORMS = {
 TRANSFORMS = {name: (jax.jit(fn), expected) for name, (fn, expected) in TRANSFORMS.items()}
 SYMMETRIC = [name for name in TRANSFORMS if not name.startswith("dct")]
 PRODUCTS = [name for name in TRANSFORMS if not name.endswith("-fft")]
-SHAPES = [(2, 8, 12), (3, 5, 7), (1, 1, 1), (2, 16, 6), (2, 9, 40), (2, 2, 3)]
+SHAPES = [(2, 16, 12), (3, 5, 7), (1, 1, 1), (2, 9, 40), (2, 2, 3)]
 
 each_transform = pytest.mark.parametrize("name", TRANSFORMS)
 
@@ -56,18 +56,18 @@ EXACT = {  # name -> the transform and its adjoint, quick enough for large shape
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("shape", [(1, 512, 768), (1, 768, 1000), (1, 1000, 255), (1, 509, 64)], ids=str)
+@pytest.mark.parametrize("shape", [(1, 512, 768), (1, 509, 255)], ids=str)  # the second: prime, odd
 @pytest.mark.parametrize("name", EXACT)
 def test_sizes_of_real_models(name, shape, dtype):
-    """Every way, forward and backward: 1e-5 at worst in float32, 1e-2 RMS in bfloat16, of the RMS of y."""
+    """All implementations, both passes: 1e-5 at worst in float32, 1e-2 RMS in bfloat16, of the RMS of y."""
     x, g = (jnp.asarray(gaussian(shape, seed), dtype) for seed in (0, 1))
     y, x_bar = (exact(np.asarray(a, np.float64)) for exact, a in zip(EXACT[name], (x, g), strict=True))
-    for way, (fn, _) in TRANSFORMS.items():
-        if way.startswith(name):
+    for impl, (fn, _) in TRANSFORMS.items():
+        if impl.startswith(name):
             actual_y, vjp = jax.vjp(fn, x)
             for actual, expected in ((actual_y, y), (vjp(g)[0], x_bar)):
                 rms, worst = reference.relative_errors(actual, expected)
-                assert rms < 1e-2 and (worst < 1e-5 or dtype == jnp.bfloat16), way
+                assert rms < 1e-2 and (worst < 1e-5 or dtype == jnp.bfloat16), impl
 
 
 @each_transform
@@ -199,7 +199,7 @@ def test_stored_matrix_would_be_found():
 @pytest.mark.parametrize("n", [1, 2, 4, 8, 128, 12, 24, 20, 72, 6, 10, 5, 7, 49, 96, 768])
 def test_hadamard_matrix(n):
     """Against the reference, and the three properties promised for every size."""
-    h = np.asarray(transforms.hadamard(jnp.eye(n)[:, None, :]))[:, 0]
+    h = np.asarray(TRANSFORMS["hadamard"][0](jnp.eye(n)[:, None, :]))[:, 0]
     np.testing.assert_allclose(h, reference.hadamard_matrix(n), atol=2e-5)
     np.testing.assert_allclose(h, h.T, atol=2e-5)
     np.testing.assert_allclose(h @ h, n * np.eye(n), atol=2e-5 * n)
@@ -208,9 +208,8 @@ def test_hadamard_matrix(n):
 
 
 def test_hadamard_of_a_power_of_two_is_sylvester():
-    np.testing.assert_array_equal(
-        transforms.hadamard(jnp.eye(256)[:, :, None])[..., 0], scipy.linalg.hadamard(256)
-    )
+    fn, _ = TRANSFORMS["hadamard"]
+    np.testing.assert_array_equal(fn(jnp.eye(256)[:, :, None])[..., 0], scipy.linalg.hadamard(256))
 
 
 @pytest.mark.parametrize("m", range(1, 64, 2))
@@ -264,8 +263,8 @@ def test_auto_follows_the_platform_that_is_compiled_for(fn, platform, impl):
     """Not the one that compiles: ahead of time, a CPU makes programs for a TPU."""
 
     def program(impl):
-        both_ways = jax.jit(lambda x: jax.vjp(functools.partial(fn, impl=impl), x)[1](x))
-        return both_ways.trace(jnp.ones((1, 16, 12))).lower(lowering_platforms=(platform,)).as_text()
+        backward = jax.jit(lambda x: jax.vjp(functools.partial(fn, impl=impl), x)[1](x))
+        return backward.trace(jnp.ones((1, 16, 12))).lower(lowering_platforms=(platform,)).as_text()
 
     def operations(text):
         return sorted(re.findall(r"stablehlo\.(fft|dot_general)", text))

@@ -8,9 +8,9 @@ import tensorflow_datasets as tfds
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import pydocs
+from fnet_jax.tasks.classify import pydocs as pydocs_task
+from fnet_jax.tasks.classify.ag_news import clean
 from fnet_jax.tasks.open import open_labelled
-from fnet_jax.tasks.sources import pydocs_task
-from fnet_jax.tasks.sources.ag_news import clean
 
 ROWS = [(f"Text number {i} says a thing.", ("yes", "no", "maybe")[i % 3]) for i in range(200)]
 

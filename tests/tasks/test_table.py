@@ -8,10 +8,10 @@ from fnet_jax.core.config import PRETRAINING
 from fnet_jax.core.config import Task as TaskName
 from fnet_jax.core.errors import UserError
 from fnet_jax.tasks import table as tasks
+from fnet_jax.tasks.classify import glue as glue_files
+from fnet_jax.tasks.classify.glue import LAYOUTS
+from fnet_jax.tasks.classify.tfds import FIELDS
 from fnet_jax.tasks.open import open_labelled
-from fnet_jax.tasks.sources import glue as glue_files
-from fnet_jax.tasks.sources.glue import LAYOUTS
-from fnet_jax.tasks.sources.tfds import FIELDS
 from fnet_jax.tasks.table import GLUE, TASKS
 from tests.conftest import REPOSITORY
 

@@ -10,7 +10,7 @@ from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
 from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
 from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, NUM_SPECIAL_IDS, PAD_ID, SEP_ID
-from fnet_jax.train.objective import Pretraining, make_objective
+from fnet_jax.tasks.kinds import make_objective
 from fnet_jax.train.optim import make_optimizer, make_schedule
 from fnet_jax.train.state import TrainState, abstract_state, create_state
 from fnet_jax.train.step import make_train_step
@@ -30,7 +30,7 @@ def config(**overrides: object) -> Config:
 def random_batch(cfg: Config, batch_size: int, seed: int = 0) -> dict[str, np.ndarray]:
     """A well-formed batch of random pieces; rows differ in length and in number of predictions."""
     rng = np.random.default_rng(seed)
-    spec = Pretraining(cfg).batch_spec(batch_size)
+    spec = make_objective(cfg).batch_spec(batch_size)
     batch = {name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in spec.items()}
     length, predictions = cfg.model.max_seq_length, cfg.data.max_predictions_per_seq
     batch["input_ids"][:] = PAD_ID

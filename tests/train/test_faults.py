@@ -14,12 +14,12 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.runtime.lock import TrainerLock
+from fnet_jax.tasks.kinds import make_objective
 from fnet_jax.train import best as judge
 from fnet_jax.train import compile_cache, writers
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.evaluate import Interrupted, evaluate_split
 from fnet_jax.train.loop import train
-from fnet_jax.train.objective import Pretraining
 from fnet_jax.train.optim import make_optimizer, make_schedule
 from fnet_jax.train.step import make_train_step
 from fnet_jax.train.writers import read_jsonl
@@ -137,7 +137,7 @@ class Toy(Trainer):
         optimizer = make_optimizer(cfg.optim, cfg.train.num_train_steps)
         schedule = make_schedule(cfg.optim, cfg.train.num_train_steps)
         self.skipping = jax.jit(
-            make_train_step(Pretraining(cfg), optimizer, schedule, cfg.seed, skip_nonfinite=True)
+            make_train_step(make_objective(cfg), optimizer, schedule, cfg.seed, skip_nonfinite=True)
         )
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from fnet_jax.nn.encoder import layer_mixers
-from fnet_jax.train.objective import Pretraining
+from fnet_jax.tasks.kinds import make_objective
 from fnet_jax.train.perf import Stopwatch, mixing_flops, peak_flops, train_flops_per_example
 from tests.train.synthetic import config
 
@@ -15,7 +15,7 @@ def test_flops_against_the_compiler(mixer):
         model__mixer=mixer, model__num_layers=1, model__d_model=128, model__d_emb=128, model__d_ff=512,
         model__max_seq_length=128, model__vocab_size=1000, data__max_predictions_per_seq=20,
     )  # fmt: skip
-    objective = Pretraining(cfg)
+    objective = make_objective(cfg)
     variables = jax.eval_shape(objective.init, jax.random.key(0))
     compiled = jax.jit(objective.apply).lower(variables, objective.batch_spec(4)).compile()
     ours = train_flops_per_example(cfg.model, layer_mixers(cfg.model), cfg.data.max_predictions_per_seq) / 3

@@ -11,10 +11,10 @@ import pytest
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import create_mesh
+from fnet_jax.tasks.kinds import make_objective
 from fnet_jax.train import checksums
 from fnet_jax.train.checkpoint import Checkpointer
 from fnet_jax.train.find_checkpoint import find_checkpoint
-from fnet_jax.train.objective import Pretraining
 from fnet_jax.train.optim import make_optimizer
 from fnet_jax.train.recovery import restore_newest
 from fnet_jax.train.state import TrainState, abstract_state, create_state
@@ -28,7 +28,7 @@ def abstract(num_devices: int = 8, fsdp: int = 1, **overrides: object) -> TrainS
     cfg = config(**overrides)
     mesh = create_mesh(fsdp=fsdp, devices=jax.devices()[:num_devices])
     with jax.set_mesh(mesh):
-        return abstract_state(mesh, Pretraining(cfg), make_optimizer(cfg.optim, cfg.train.num_train_steps))
+        return abstract_state(mesh, make_objective(cfg), make_optimizer(cfg.optim, cfg.train.num_train_steps))
 
 
 def at_step(state: TrainState, step: int) -> TrainState:
@@ -42,7 +42,9 @@ def at_step(state: TrainState, step: int) -> TrainState:
 @pytest.fixture(scope="module")
 def state() -> TrainState:
     cfg = config()
-    return create_state(abstract(), Pretraining(cfg), make_optimizer(cfg.optim, cfg.train.num_train_steps), 0)
+    return create_state(
+        abstract(), make_objective(cfg), make_optimizer(cfg.optim, cfg.train.num_train_steps), 0
+    )
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,7 @@ from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import dataset
 from fnet_jax.data.corpus import prepare
-from fnet_jax.data.corpus.parts import Job, is_done, make_part
-from fnet_jax.data.corpus.plan import check_space, keep_plan, keep_tokenizer, lock, missing_parts
+from fnet_jax.data.corpus.parts import WorkerConfig, is_done, make_part
 from fnet_jax.data.corpus.shards import Shard
 from fnet_jax.data.dataset import DatasetInfo
 
@@ -25,9 +24,9 @@ from fnet_jax.data.dataset import DatasetInfo
 class MakePart(beam.DoFn):
     """Makes the part of an element (index, shard), unless it is there, and yields the index."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, config: WorkerConfig) -> None:
         """Takes what all parts have in common."""
-        self._job = job
+        self._config = config
 
     def process(self, element: tuple[int, Any]) -> Iterator[int]:  # Beam cannot check the protocol Shard
         """See `parts.make_part`; the runner's page shows how many records have been read."""
@@ -39,8 +38,8 @@ class MakePart(beam.DoFn):
             records.inc(count - seen)
             seen = count
 
-        if not is_done(self._job, index):  # an engine may repeat an element
-            make_part(self._job, index, shard, report)
+        if not is_done(self._config, index):  # an engine may repeat an element
+            make_part(self._config, index, shard, report)
         yield index
 
 
@@ -57,22 +56,21 @@ def prepare_with_beam(
         options: further pipeline options, as on a command line.
 
     Raises:
-        UserError: as `prepare.prepare_shard`, or if Beam does not know an option or the runner.
+        UserError: as `prepare.prepare_share`, or if Beam does not know an option or the runner.
     """
     pipeline = make_pipeline(runner, options)
     prepare.require_tokenizer(data)
     if dataset.exists(directory):
         return prepare.check_existing(data, max_seq_length, directory)
-    with prepare.explained(directory):
-        plan = prepare.begin(data, max_seq_length, directory)
-        with lock(directory):
-            keep_plan(plan, num_shards=1)
-            job = plan.job(keep_tokenizer(plan, progress=False))
-        with lock(directory, shared=True):
-            missing = missing_parts(job, plan)
-            check_space(plan, missing)
+    with prepare.opened(data, max_seq_length, directory) as preparation:
+        with preparation.lock():
+            config = preparation.begin(num_shares=1, progress=False)
+        with preparation.lock(shared=True):
+            missing = preparation.missing_parts(config)
+            preparation.check_space(missing)
             if missing:
-                run_pipeline(pipeline, job, [(index, plan.source.shards[index]) for index in missing])
+                shards = preparation.source.shards
+                run_pipeline(pipeline, config, [(index, shards[index]) for index in missing])
     return prepare.merge(data, max_seq_length, directory)
 
 
@@ -93,7 +91,9 @@ def make_pipeline(runner: str, options: Sequence[str]) -> beam.Pipeline:
         raise UserError(f"--runner={runner} cannot be used ({reason})") from error
 
 
-def run_pipeline(pipeline: beam.Pipeline, job: Job, elements: Sequence[tuple[int, Shard]]) -> None:
+def run_pipeline(
+    pipeline: beam.Pipeline, config: WorkerConfig, elements: Sequence[tuple[int, Shard]]
+) -> None:
     """Makes parts and waits until all are there."""
     with pipeline:
-        _ = pipeline | "Parts" >> beam.Create(elements) | "MakePart" >> beam.ParDo(MakePart(job))
+        _ = pipeline | "Parts" >> beam.Create(elements) | "MakePart" >> beam.ParDo(MakePart(config))

@@ -1,37 +1,26 @@
 """From a corpus to a prepared data set: tokenised segments in ArrayRecord files.
 
-The corpus is cut into parts, in a way that depends on the corpus alone. Who makes them does not matter:
-the processes of one machine (`prepare`), the jobs of an array (`prepare_shard`, then `merge`) or the
-workers of a Beam pipeline (`beam.prepare`) write the same bytes. Parts that are there are not made again.
+The corpus is cut into shards, in a way that depends on the corpus alone, and each shard becomes a part of the
+data set. Who makes the parts does not matter: the processes of one machine (`prepare`), the jobs of an array
+(`prepare_share`, then `merge`) or the workers of a Beam pipeline (`beam.prepare_with_beam`) write the same
+bytes. Parts that are there are not made again.
 """
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import dataset
 from fnet_jax.data.corpus.merge import merge_parts
-from fnet_jax.data.corpus.parts import Job
-from fnet_jax.data.corpus.plan import (
-    Plan,
-    begun_with,
-    check_space,
-    clean_up,
-    keep_plan,
-    keep_tokenizer,
-    lock,
-    missing_parts,
-    open_plan,
-    require_same,
-    tokenizer_spec,
-)
-from fnet_jax.data.corpus.work import make_parts, num_cores
+from fnet_jax.data.corpus.parts import WorkerConfig
+from fnet_jax.data.corpus.preparation import Preparation, require_same, tokenizer_spec
+from fnet_jax.data.corpus.workers import make_parts, num_cores
 from fnet_jax.data.dataset import DatasetInfo, check_info, load_info
 from fnet_jax.data.tokenizer import load_tokenizer
 
-_NAMED = 8  # so many missing shards are named in a message
+_NAMED = 8  # so many missing shares are named in a message
 
 
 def dataset_dir(data: DataConfig, workdir: str) -> str:
@@ -76,28 +65,25 @@ def prepare(
 
     Raises:
         UserError: if the corpus, the tokenizer or the folder cannot be used, if the folder holds
-            something made otherwise, or if nothing is left to learn from.
+            something made with other settings, or if nothing is left to learn from.
     """
     if dataset.exists(directory):
         return check_existing(data, max_seq_length, directory)
-    with explained(directory):
-        plan = begin(data, max_seq_length, directory)
-        with lock(directory):
-            if dataset.exists(directory):  # another process was quicker
-                return check_existing(data, max_seq_length, directory)
-            keep_plan(plan, num_shards=1)
-            clean_up(directory)
-            job = plan.job(keep_tokenizer(plan, progress))
-            _make_missing(job, plan, range(len(plan.source.shards)), num_processes, progress)
-            return merge_parts(job, plan)
+    with opened(data, max_seq_length, directory) as preparation, preparation.lock():
+        if dataset.exists(directory):  # another process was quicker
+            return check_existing(data, max_seq_length, directory)
+        config = preparation.begin(1, progress)
+        preparation.clean_up()
+        _make_missing(config, preparation, range(len(preparation.source.shards)), num_processes, progress)
+        return merge_parts(config, preparation)
 
 
-def prepare_shard(
+def prepare_share(
     data: DataConfig,
     max_seq_length: int,
     directory: str,
-    shard: int,
-    num_shards: int,
+    share: int,
+    num_shares: int,
     num_processes: int | None = None,
     progress: bool = True,
 ) -> list[int]:
@@ -107,13 +93,13 @@ def prepare_shard(
         data: corpus, tokenizer and held-out share.
         max_seq_length: L.
         directory: of the data set, common to all jobs; made if absent.
-        shard: 0 ≤ shard < num_shards; takes the parts shard, shard + num_shards, ...
-        num_shards: number of jobs; the result does not depend on it.
+        share: number of the job, from 0; it makes the parts share, share + num_shares, ...
+        num_shares: number of jobs; the result does not depend on it.
         num_processes: None: one per core.
         progress: whether to show a bar with an estimate on stderr.
 
     Returns:
-        The shards that are still missing.
+        The shares that are still missing.
 
     Raises:
         UserError: as `prepare`, or if no tokenizer is given.
@@ -122,16 +108,13 @@ def prepare_shard(
     if dataset.exists(directory):
         check_existing(data, max_seq_length, directory)
         return []
-    with explained(directory):
-        plan = begin(data, max_seq_length, directory)
-        with lock(directory):
-            keep_plan(plan, num_shards)
-            job = plan.job(keep_tokenizer(plan, progress))
-        with lock(directory, shared=True):
-            _make_missing(
-                job, plan, range(shard, len(plan.source.shards), num_shards), num_processes, progress
-            )
-        return sorted({index % num_shards for index in missing_parts(job, plan)})
+    with opened(data, max_seq_length, directory) as preparation:
+        with preparation.lock():
+            config = preparation.begin(num_shares, progress)
+        indices = range(share, len(preparation.source.shards), num_shares)
+        with preparation.lock(shared=True):
+            _make_missing(config, preparation, indices, num_processes, progress)
+        return sorted({index % num_shares for index in preparation.missing_parts(config)})
 
 
 def merge(data: DataConfig, max_seq_length: int, directory: str) -> DatasetInfo:
@@ -143,31 +126,30 @@ def merge(data: DataConfig, max_seq_length: int, directory: str) -> DatasetInfo:
     if dataset.exists(directory):
         return check_existing(data, max_seq_length, directory)
     require_tokenizer(data)
-    with explained(directory):
-        plan = open_plan(data, max_seq_length, directory)
-        num_shards = begun_with(plan)
-        if not num_shards:
+    with opened(data, max_seq_length, directory, create=False) as preparation:
+        num_shares = preparation.num_shares()
+        if not num_shares:
             raise UserError(f"data.dir={directory} holds no parts yet; run --shard=0/N and the others first")
-        assert plan.given is not None
-        job = plan.job(plan.given)
-        missing = missing_parts(job, plan)
+        assert preparation.given_tokenizer is not None
+        config = preparation.worker_config(preparation.given_tokenizer)
+        missing = preparation.missing_parts(config)
         if missing:
-            shards = sorted({index % num_shards for index in missing})
+            shares = sorted({index % num_shares for index in missing})
             raise UserError(
-                f"data.dir={directory} lacks {len(missing)} of {len(plan.source.shards)} parts; run again "
-                f"{name_shards(shards, num_shards)}"
+                f"data.dir={directory} lacks {len(missing)} of {len(preparation.source.shards)} parts; run "
+                f"again {name_shares(shares, num_shares)}"
             )
-        with lock(directory):
+        with preparation.lock():
             if dataset.exists(directory):
                 return check_existing(data, max_seq_length, directory)
-            clean_up(directory)
-            return merge_parts(job, plan)
+            preparation.clean_up()
+            return merge_parts(config, preparation)
 
 
-def name_shards(shards: list[int], num_shards: int) -> str:
-    """Shards as a person gives them on the command line."""
-    names = " ".join(f"--shard={shard}/{num_shards}" for shard in shards[:_NAMED])
-    return names + (f" and {len(shards) - _NAMED} more" if len(shards) > _NAMED else "")
+def name_shares(shares: Sequence[int], num_shares: int) -> str:
+    """Shares as a person gives them on the command line."""
+    names = " ".join(f"--shard={share}/{num_shares}" for share in shares[:_NAMED])
+    return names + (f" and {len(shares) - _NAMED} more" if len(shares) > _NAMED else "")
 
 
 def require_tokenizer(data: DataConfig) -> None:
@@ -179,26 +161,20 @@ def require_tokenizer(data: DataConfig) -> None:
         )
 
 
-def begin(data: DataConfig, max_seq_length: int, directory: str) -> Plan:
-    """The plan, opened, and the folder, made."""
-    plan = open_plan(data, max_seq_length, directory)
-    os.makedirs(directory, exist_ok=True)
-    return plan
-
-
-def _make_missing(job: Job, plan: Plan, indices: range, num_processes: int | None, progress: bool) -> None:
-    missing = set(missing_parts(job, plan)) & set(indices)
-    check_space(plan, sorted(missing))
-    shards = {index: plan.source.shards[index] for index in sorted(missing)}
-    done = sum(plan.source.shards[index].size for index in set(indices) - missing)
-    make_parts(job, shards, done, num_processes or num_cores(), progress)
-
-
 @contextlib.contextmanager
-def explained(directory: str) -> Iterator[None]:
-    """Turns errors of the file system into sentences."""
+def opened(
+    data: DataConfig, max_seq_length: int, directory: str, create: bool = True
+) -> Iterator[Preparation]:
+    """Opens corpus and tokenizer, makes the folder, and turns errors of the file system into sentences.
+
+    Raises:
+        UserError: if a file cannot be read or written, in the block too.
+    """
     try:
-        yield
+        preparation = Preparation.open(data, max_seq_length, directory)
+        if create:
+            os.makedirs(directory, exist_ok=True)
+        yield preparation
     except OSError as error:
         reason = error.strerror or str(error)
         if error.filename and not str(error.filename).startswith(directory):
@@ -210,8 +186,24 @@ def explained(directory: str) -> Iterator[None]:
         ) from error
 
 
+def _make_missing(
+    config: WorkerConfig, preparation: Preparation, indices: range, num_processes: int | None, progress: bool
+) -> None:
+    missing = sorted(set(preparation.missing_parts(config)) & set(indices))
+    preparation.check_space(missing)
+    shards = preparation.source.shards
+    done = sum(shards[index].size for index in set(indices) - set(missing))
+    make_parts(
+        config, {index: shards[index] for index in missing}, done, num_processes or num_cores(), progress
+    )
+
+
 def check_existing(data: DataConfig, max_seq_length: int, directory: str) -> DatasetInfo:
-    """The data set that is there, if it was made as asked for."""
+    """The data set that is there.
+
+    Raises:
+        UserError: if it was made with other settings than those that are asked for.
+    """
     info = load_info(directory)
     # The data set has its own copy: the file it was made with need not be there any more.
     is_gone = data.tokenizer == info.tokenizer_spec and not os.path.exists(os.path.expanduser(data.tokenizer))

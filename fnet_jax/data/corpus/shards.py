@@ -1,4 +1,4 @@
-"""Shards: parts of a corpus that are read on their own, wherever they come from."""
+"""Shards of a corpus: what reads text, JSONL, Parquet and TFDS files, and yields their documents."""
 
 import codecs
 import dataclasses
@@ -18,55 +18,46 @@ _ARTICLE = re.compile(rb"^ ?= [^=\n]{1,%d} = ?$" % _LONGEST_TITLE, re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
-class Broken:
-    """A record that cannot be read; `reason` is one of few, to be counted."""
+class Unreadable:
+    """Stands for a record that gives no document; `reason` is one of a few, so that they can be counted."""
 
     reason: str
 
 
 class Shard(Protocol):
-    """A part of a corpus, the unit of parallel and restartable work.
+    """A part of a corpus that one worker reads from beginning to end.
 
-    Picklable, and the same at every iteration.
+    It can be pickled, and yields the same documents at every iteration.
     """
 
     @property
-    def name(self) -> str:
-        """What a person would call it."""
-
-    @property
     def size(self) -> int:
-        """Its work in bytes, roughly, for the progress bar."""
+        """Bytes to read, roughly, for the progress bar."""
 
-    def __iter__(self) -> Iterator[str | Broken]:
-        """Documents, or what stands for those that cannot be read."""
+    def __iter__(self) -> Iterator[str | Unreadable]:
+        """The documents, and what stands for those that cannot be read."""
 
 
 @dataclasses.dataclass(frozen=True)
 class PydocsShard:
-    """The docstrings of one library; its name is the label of its documents."""
+    """The docstrings of one library of `pydocs.LIBRARIES`."""
 
-    name: str
+    library: str
     size: int = 1 << 20
 
-    def __iter__(self) -> Iterator[str | Broken]:
+    def __iter__(self) -> Iterator[str | Unreadable]:
         """See `Shard`."""
-        return pydocs.documents(self.name)
+        return pydocs.documents(self.library)
 
 
 @dataclasses.dataclass(frozen=True)
 class TextShard:
-    """Text files, a document each; WikiText files, a document per article."""
+    """Whole text files, a document each; of WikiText files, a document per article."""
 
     paths: tuple[str, ...]
     size: int
 
-    @property
-    def name(self) -> str:
-        """The first file."""
-        return self.paths[0]
-
-    def __iter__(self) -> Iterator[str | Broken]:
+    def __iter__(self) -> Iterator[str | Unreadable]:
         """See `Shard`."""
         for path in self.paths:
             data = Path(path).read_bytes()
@@ -75,27 +66,27 @@ class TextShard:
 
 
 @dataclasses.dataclass(frozen=True)
-class TextRangeShard:
-    """The articles of a large WikiText file that start at a byte in [start, stop).
-
-    Of a text without articles, the whole is the document that starts at 0.
-    """
+class _ByteRange:
+    """What starts at a byte in [start, stop) of a file."""
 
     path: str
     start: int
     stop: int
 
     @property
-    def name(self) -> str:
-        """The file and where in it."""
-        return f"{self.path}@{self.start}"
-
-    @property
     def size(self) -> int:
-        """Bytes of the file."""
+        """Bytes of the range."""
         return self.stop - self.start
 
-    def __iter__(self) -> Iterator[str | Broken]:
+
+@dataclasses.dataclass(frozen=True)
+class TextRangeShard(_ByteRange):
+    """The articles of a large WikiText file that start in a range of bytes.
+
+    A text without articles is a single document, which starts at byte 0.
+    """
+
+    def __iter__(self) -> Iterator[str | Unreadable]:
         """See `Shard`."""
         with open(self.path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             for start, stop in _articles(data, self.start, self.stop):
@@ -120,25 +111,12 @@ def _articles(data: bytes | mmap.mmap, start: int, stop: int) -> Iterator[tuple[
 
 
 @dataclasses.dataclass(frozen=True)
-class JsonlShard:
-    """The lines of a JSONL file that start at a byte in [start, stop); of a gzipped one, all lines."""
+class JsonlShard(_ByteRange):
+    """The lines of a JSONL file that start in a range of bytes; all lines of a gzipped one."""
 
-    path: str
     text_field: str
-    start: int
-    stop: int
 
-    @property
-    def name(self) -> str:
-        """The file and where in it."""
-        return f"{self.path}@{self.start}"
-
-    @property
-    def size(self) -> int:
-        """Bytes of the file."""
-        return self.stop - self.start
-
-    def __iter__(self) -> Iterator[str | Broken]:
+    def __iter__(self) -> Iterator[str | Unreadable]:
         """See `Shard`."""
         for line in self._lines():
             if line.strip():
@@ -150,23 +128,23 @@ class JsonlShard:
                 try:
                     yield from file
                 except (EOFError, gzip.BadGzipFile):
-                    yield b"truncated gzip"  # becomes a broken record
+                    yield b"truncated gzip"  # counts as invalid JSON
             return
         with open(self.path, "rb") as plain:
             if self.start:
                 plain.seek(self.start - 1)
-                plain.readline()  # the line that the shard before owns
+                plain.readline()  # the line that belongs to the shard before
             while plain.tell() < self.stop and (line := plain.readline()):
                 yield line
 
-    def _document(self, line: bytes) -> str | Broken:
+    def _document(self, line: bytes) -> str | Unreadable:
         text = _decode(line)
-        if isinstance(text, Broken):
+        if isinstance(text, Unreadable):
             return text
         try:
             record = json.loads(text)
         except json.JSONDecodeError:
-            return Broken("invalid JSON")
+            return Unreadable("invalid JSON")
         return _field(record, self.text_field)
 
 
@@ -180,12 +158,7 @@ class ParquetShard:
     stop: int
     size: int
 
-    @property
-    def name(self) -> str:
-        """The file and where in it."""
-        return f"{self.path}@{self.start}"
-
-    def __iter__(self) -> Iterator[str | Broken]:
+    def __iter__(self) -> Iterator[str | Unreadable]:
         """See `Shard`."""
         import pyarrow.parquet
 
@@ -198,7 +171,7 @@ class ParquetShard:
 
 @dataclasses.dataclass(frozen=True)
 class TfdsShard:
-    """Records [start, stop) of a split of a TFDS data set prepared as ArrayRecord."""
+    """Records [start, stop) of a split of a TFDS data set that is prepared as ArrayRecord."""
 
     directory: str
     split: str
@@ -207,12 +180,7 @@ class TfdsShard:
     stop: int
     size: int
 
-    @property
-    def name(self) -> str:
-        """The data set and where in it."""
-        return f"{self.directory}:{self.split}@{self.start}"
-
-    def __iter__(self) -> Iterator[str | Broken]:
+    def __iter__(self) -> Iterator[str | Unreadable]:
         """See `Shard`."""
         import tensorflow_datasets as tfds
 
@@ -221,29 +189,29 @@ class TfdsShard:
             yield _field(records[index], self.text_field)
 
 
-def _decode(data: bytes) -> str | Broken:
+def _decode(data: bytes) -> str | Unreadable:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        return Broken("invalid UTF-8")
+        return Unreadable("invalid UTF-8")
 
 
-def _nonempty(value: str | bytes) -> str | Broken:
+def _nonempty(value: str | bytes) -> str | Unreadable:
     text = _decode(value) if isinstance(value, bytes) else value
-    if isinstance(text, Broken):
+    if isinstance(text, Unreadable):
         return text
     if not text.strip():
-        return Broken("empty")
+        return Unreadable("empty")
     try:
         text.encode()
     except UnicodeEncodeError:  # half a surrogate pair, which JSON can spell
-        return Broken("invalid UTF-8")
+        return Unreadable("invalid UTF-8")
     return text
 
 
-def _field(record: Any, name: str) -> str | Broken:
-    """The text in a field, which may hold bytes."""
+def _field(record: Any, name: str) -> str | Unreadable:
+    """The text of a field, which may be stored as bytes."""
     if not isinstance(record, dict) or record.get(name) is None:
-        return Broken("missing field")
+        return Unreadable("missing field")
     value = record[name]
-    return _nonempty(value) if isinstance(value, str | bytes) else Broken("field is no text")
+    return _nonempty(value) if isinstance(value, str | bytes) else Unreadable("field is no text")

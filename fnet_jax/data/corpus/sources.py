@@ -4,13 +4,11 @@ import dataclasses
 import glob
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import pydocs
 from fnet_jax.data.corpus.shards import (
-    Broken,
     JsonlShard,
     ParquetShard,
     PydocsShard,
@@ -24,27 +22,20 @@ from fnet_jax.data.tfds_sets import check_prepared, open_builder
 SUFFIXES = (".txt", ".jsonl", ".jsonl.gz", ".json.gz", ".parquet")  # what is looked for in folders
 
 _MIN_SHARD_BYTES = 8 << 20  # some seconds of work
-_MAX_SHARDS = 512  # about; a very large corpus gets larger shards instead
+_MAX_SHARDS = 512  # roughly; a very large corpus gets larger shards instead
 
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A corpus.
+    """A corpus that has been found, but not read.
 
     Attributes:
-        corpus: as in the config.
         shards: in an order that depends on the corpus alone.
-        fingerprint: of names, sizes and versions; equal as long as nobody exchanges the corpus.
+        fingerprint: hash of names, sizes and versions; another one means that the corpus was exchanged.
     """
 
-    corpus: str
     shards: tuple[Shard, ...]
     fingerprint: str
-
-    def __iter__(self) -> Iterator[str | Broken]:
-        """The documents of all shards."""
-        for shard in self.shards:
-            yield from shard
 
 
 def open_source(corpus: str, text_field: str = "text") -> Source:
@@ -73,11 +64,11 @@ def open_source(corpus: str, text_field: str = "text") -> Source:
         shards = _file_shards(paths, text_field)
         facts = [f"{path.name} {path.stat().st_size}" for path in paths]
     facts.append(text_field)
-    return Source(corpus, tuple(shards), hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16])
+    return Source(tuple(shards), hashlib.sha256("\n".join(facts).encode()).hexdigest()[:16])
 
 
 def _find_files(corpus: str) -> list[Path]:
-    """The files of a path, folder or glob, sorted by their place."""
+    """The files of a path, folder or glob, sorted by path; empty ones are left out."""
     place = os.path.expanduser(corpus)
     if os.path.isfile(place):
         return [Path(place)]
@@ -95,23 +86,22 @@ def _find_files(corpus: str) -> list[Path]:
 
 
 def _file_shards(paths: list[Path], text_field: str) -> list[Shard]:
-    """Groups small text files, and cuts large files, compressed ones excepted."""
+    """Shards of about equal size: small text files together, large files cut, unless they are compressed."""
     total = sum(path.stat().st_size for path in paths)
     goal = max(_MIN_SHARD_BYTES, total // _MAX_SHARDS)
     shards: list[Shard] = []
     texts: list[Path] = []
     for path in paths:
         size = path.stat().st_size
+        ranges = [(start, min(start + goal, size)) for start in range(0, size, goal)]
         if path.name.endswith((".jsonl.gz", ".json.gz")):
-            shards.append(JsonlShard(str(path), text_field, 0, size))
+            shards.append(JsonlShard(str(path), 0, size, text_field))
         elif path.name.endswith((".jsonl", ".json")):
-            starts = range(0, size, goal)
-            shards += [JsonlShard(str(path), text_field, at, min(at + goal, size)) for at in starts]
+            shards += [JsonlShard(str(path), *byte_range, text_field) for byte_range in ranges]
         elif path.suffix == ".parquet":
             shards += _parquet_shards(path, text_field, goal)
         elif size > goal:
-            starts = range(0, size, goal)
-            shards += [TextRangeShard(str(path), at, min(at + goal, size)) for at in starts]
+            shards += [TextRangeShard(str(path), *byte_range) for byte_range in ranges]
         else:
             texts.append(path)
     group: list[str] = []

@@ -12,8 +12,8 @@ Index n/2 (Nyquist) is its own mirror image and stays out of the folds: as an in
 output j, as an output it is one more row of C_L and one more column of C_D. Longer ones:
 `fourier_tpu_long.py`.
 
-Letters: H: h = L/2; I: h and the Nyquist row; W: w = D/2; V: w and the Nyquist column. I and V are
-padded to whole registers.
+Letters: J: h = L/2 rows; I: these and the Nyquist row; W: w = D/2 columns; Y: these and the Nyquist column.
+I and Y are padded to whole registers.
 """
 
 import functools
@@ -54,18 +54,18 @@ def fourier(x_BLD: jax.Array, *, interpret: bool = False) -> jax.Array:
         y_BLD, same shape and dtype.
 
     Raises:
-        ValueError: if the kernel cannot serve L or D, see `why_not`; or the dtype.
+        ValueError: if the kernel cannot serve L or D, see `why_unsupported`; or the dtype.
     """
     batch, length, width = x_BLD.shape
-    if reason := why_not(length, width):
+    if reason := why_unsupported(length, width):
         raise ValueError(f"no TPU kernel for x{[*x_BLD.shape]}: {reason}")
     if x_BLD.dtype not in (jnp.float32, jnp.bfloat16):
         raise ValueError(f"no TPU kernel for {x_BLD.dtype}: use float32 or bfloat16")
-    way = _folded if length <= _MAX_FOLDED else fourier_tpu_long.fourier
-    return way(x_BLD, cost(batch, length, width, x_BLD.dtype), interpret)
+    kernel = _folded if length <= _MAX_FOLDED else fourier_tpu_long.fourier
+    return kernel(x_BLD, cost(batch, length, width, x_BLD.dtype), interpret)
 
 
-def why_not(length: int, width: int) -> str | None:
+def why_unsupported(length: int, width: int) -> str | None:
     """Why the kernel cannot serve L and D, as a clause that says what it can serve; None if it can."""
     step = 16 if length <= _MAX_FOLDED else 64
     if length % step or not 32 <= length <= _MAX_LENGTH:
@@ -119,31 +119,31 @@ def _folded(x_BLD: jax.Array, cost: pl.CostEstimate, interpret: bool) -> jax.Arr
 
 
 def _length_matrices(length: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-    """c_IH and s_HH: the quarters of C_L and S_L."""
+    """c_IJ and s_JJ: the quarters of C_L and S_L."""
     h = length // 2
     c, s = cos_sin(length, jnp.dtype(jnp.float32), h + 1, h)
     return jnp.pad(c, ((0, _EXTRA_ROWS - 1), (0, 0))).astype(dtype), s[:h].astype(dtype)
 
 
-def _kernel(x_ref: Any, c_IH: Any, s_HH: Any, c_WV: Any, s_WW: Any, y_ref: Any) -> None:
+def _kernel(x_ref: Any, c_IJ: Any, s_JJ: Any, c_WY: Any, s_WW: Any, y_ref: Any) -> None:
     """Refs: x[L, D], the matrices, y[L, D]. All sums in float32."""
     times = functools.partial(dot, dtype=x_ref.dtype)
-    even_ID, odd_HD = _fold_rows(x_ref[...].astype(jnp.float32))
-    h = odd_HD.shape[0]
+    even_ID, odd_JD = _fold_rows(x_ref[...].astype(jnp.float32))
+    h = odd_JD.shape[0]
 
-    even_IW, nyquist_IV, _ = fold_columns(even_ID)
-    g_IV = times(even_IW, c_WV[...]) + nyquist_IV
-    a_IV = times(c_IH[...], g_IV[:h]) + signs((g_IV.shape[0], 1), 0) * g_IV[h : h + 1]
-    _, _, odd_HW = fold_columns(odd_HD)
-    q_HW = times(s_HH[...], times(odd_HW, s_WW[...]))
+    even_IW, nyquist_IY, _ = fold_columns(even_ID)
+    g_IY = times(even_IW, c_WY[...]) + nyquist_IY
+    a_IY = times(c_IJ[...], g_IY[:h]) + signs((g_IY.shape[0], 1), 0) * g_IY[h : h + 1]
+    _, _, odd_JW = fold_columns(odd_JD)
+    q_JW = times(s_JJ[...], times(odd_JW, s_WW[...]))
 
-    top_HD, bottom_HD = _unfold(a_IV, q_HW)
-    y_ref[:h] = top_HD.astype(y_ref.dtype)
-    y_ref[h:] = bottom_HD.astype(y_ref.dtype)
+    top_JD, bottom_JD = _unfold(a_IY, q_JW)
+    y_ref[:h] = top_JD.astype(y_ref.dtype)
+    y_ref[h:] = bottom_JD.astype(y_ref.dtype)
 
 
 def _fold_rows(x_LD: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """even_ID and odd_HD.
+    """even_ID and odd_JD.
 
     Row 0 of the odd part is left as it comes: that column of S_L is zero. So are the rows after the
     Nyquist row, which nothing reads.
@@ -154,22 +154,22 @@ def _fold_rows(x_LD: jax.Array) -> tuple[jax.Array, jax.Array]:
     return jnp.concatenate([even, x_LD[h : h + _EXTRA_ROWS]], 0), top - bottom
 
 
-def _unfold(a_IV: jax.Array, q_HW: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _unfold(a_IY: jax.Array, q_JW: jax.Array) -> tuple[jax.Array, jax.Array]:
     """y from its even part a and its odd part q.
 
     a − q          a + q, mirrored            first column: column w of a
     a + q, mir-    a − q, mirrored            first row: row h of a
     rored in l     in both
     """
-    h, w = q_HW.shape
+    h, w = q_JW.shape
 
     def row(left: jax.Array, right: jax.Array, nyquist: jax.Array) -> jax.Array:
         right = jnp.where(index(right, 1) == 0, nyquist, right)
         return jnp.concatenate([left, mirror(right, 1)], 1)
 
-    a_HW, nyquist_H1 = a_IV[:h, :w], a_IV[:h, w : w + 1]
-    top_HD = row(a_HW - q_HW, a_HW + q_HW, nyquist_H1)
-    bottom_HD = row(a_HW + q_HW, a_HW - q_HW, nyquist_H1)
-    last = a_IV[h : h + SUBLANES]
+    a_JW, nyquist_J1 = a_IY[:h, :w], a_IY[:h, w : w + 1]
+    top_JD = row(a_JW - q_JW, a_JW + q_JW, nyquist_J1)
+    bottom_JD = row(a_JW + q_JW, a_JW - q_JW, nyquist_J1)
+    last = a_IY[h : h + SUBLANES]
     last_1D = row(last[:, :w], last[:, :w], last[:, w : w + 1])[:1]
-    return top_HD, mirror(jnp.where(index(bottom_HD, 0) == 0, last_1D, bottom_HD), 0)
+    return top_JD, mirror(jnp.where(index(bottom_JD, 0) == 0, last_1D, bottom_JD), 0)

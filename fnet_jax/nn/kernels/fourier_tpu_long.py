@@ -6,10 +6,10 @@ An example passes through on-chip memory once, in two phases of the grid:
     blocks of columns: y = Re(F_L (g − ih)), for columns 0 … D/2 − 1; column D − d is column d with its
                        rows mirrored
 
-Along L the transform is split as in `dft.fourier_split`: L = L1·L2, l = L2·a + m, j = c + L1·e. The first
+Along L the transform is split as in `dft.split`: L = L1·L2, l = L2·a + m, j = c + L1·e. The first
 stage, a product over a for each m, overwrites g and h; the second is one over m for each c.
 
-Letters: W: w = D/2; V: w and column D/2, padded to whole registers.
+Letters: W: w = D/2 columns; Y: these and column D/2, padded to whole registers.
 """
 
 import functools
@@ -108,7 +108,7 @@ def _column_step(step: Any, blocks: int) -> tuple[Any, Any]:
 def _kernel(
     tiles: int,
     x: Any,
-    c_WV: Any,
+    c_WY: Any,
     s_WW: Any,
     first: Any,
     second: Any,
@@ -132,7 +132,7 @@ def _kernel(
     @pl.when(step < 0)
     def _() -> None:
         rows = pl.ds(pl.multiple_of(tile * x.shape[0], x.shape[0]), x.shape[0])
-        _along_width(x, c_WV, s_WW, g.at[:, rows], h.at[:, rows])
+        _along_width(x, c_WY, s_WW, g.at[:, rows], h.at[:, rows])
 
     @pl.when(step == 0)
     def _() -> None:  # column D/2: real, its rows their own mirror image
@@ -150,10 +150,10 @@ def _kernel(
         _write_mirrored(f, after, y)
 
 
-def _along_width(x: Any, c_WV: Any, s_WW: Any, g: Any, h: Any) -> None:
+def _along_width(x: Any, c_WY: Any, s_WW: Any, g: Any, h: Any) -> None:
     """Fills rows of g and h."""
     even, nyquist, odd = fold_columns(x[...].astype(jnp.float32))
-    g_rows = dot(even, c_WV[...], x.dtype) + nyquist
+    g_rows = dot(even, c_WY[...], x.dtype) + nyquist
     h_rows = dot(odd, s_WW[...], x.dtype)
     for part, ref in ((g_rows, g), (h_rows, h)):
         for block in range(ref.shape[0]):

@@ -13,23 +13,23 @@ VMEM_BYTES = 60 * 2**20
 
 
 def width_matrices(width: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:
-    """c_WV and s_WW, w = D/2: the quarters of C_D and S_D; V: w, column D/2, and 127 columns of zeros."""
+    """c_WY and s_WW, w = D/2: the quarters of C_D and S_D; Y: w, column D/2, and 127 columns of zeros."""
     w = width // 2
     c, s = cos_sin(width, jnp.dtype(jnp.float32), w, w + 1)
     return jnp.pad(c, ((0, 0), (0, LANES - 1))).astype(dtype), s[:, :w].astype(dtype)
 
 
-def fold_columns(x_ND: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Splits rows for a transform along D.
+def fold_columns(x_GD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Splits G rows for a transform along D.
 
     Returns:
-        even_NW, for c_WV, without column D/2; what that column adds to the product, [N, V]; odd_NW, for
+        even_GW, for c_WY, without column D/2; what that column adds to the product, [G, Y]; odd_GW, for
         s_WW, of which column 0 is left as it comes, because row 0 of s_WW is zero.
     """
-    w = x_ND.shape[1] // 2
-    left, right = x_ND[:, :w], mirror(x_ND[:, w:], 1)
+    w = x_GD.shape[1] // 2
+    left, right = x_GD[:, :w], mirror(x_GD[:, w:], 1)
     even = left + jnp.where(index(right, 1) == 0, 0.0, right)
-    return even, x_ND[:, w : w + 1] * signs((1, w + LANES), 1), left - right
+    return even, x_GD[:, w : w + 1] * signs((1, w + LANES), 1), left - right
 
 
 def mirror(x: jax.Array, axis: int) -> jax.Array:

@@ -10,15 +10,15 @@ import numpy as np
 from fnet_jax.core.files import write_atomically
 from fnet_jax.data.pipeline import Batches
 from fnet_jax.tasks.answer.features import (
+    AnswerBatches,
+    AnswerPrediction,
     EncodedQuestions,
-    Found,
-    SpanBatches,
     best_answers,
     encode_questions,
 )
 from fnet_jax.tasks.answer.scores import score_answers
-from fnet_jax.tasks.dataset import LabelledDataset
-from fnet_jax.tasks.scores import Scores
+from fnet_jax.tasks.interface import Scores
+from fnet_jax.tasks.labelled_dataset import LabelledDataset
 
 
 class AnswerDataset(LabelledDataset):
@@ -29,11 +29,11 @@ class AnswerDataset(LabelledDataset):
         return len(self._of(split).windows)
 
     def make_batches(self, split: str, **options: Any) -> Batches:
-        """See `SpanBatches`."""
-        return SpanBatches(self.data.split(split), self._of(split), **options)
+        """See `AnswerBatches`."""
+        return AnswerBatches(self.data.split(split), self._of(split), **options)
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores:
-        """See `answer_scores.score_answers`; over the questions whose windows are all there."""
+        """See `scores.score_answers`; over the questions whose windows are all there."""
         questions = self.data.split(split)
         if questions.answers is None:
             return Scores({}, {}, ("this split has no answers, so nothing is scored",))
@@ -81,11 +81,11 @@ class AnswerDataset(LabelledDataset):
                 warnings.append(f"{name}: {lost:,} answers have no piece of their own and count as none")
         return warnings
 
-    def _found(self, split: str, outputs: dict[str, np.ndarray]) -> list[Found]:
+    def _found(self, split: str, outputs: dict[str, np.ndarray]) -> list[AnswerPrediction]:
         starts, ends = outputs["start_logits"], outputs["end_logits"]
         return best_answers(self._of(split), starts, ends, self.config.data.max_answer_length)
 
-    def _texts(self, split: str, found: list[Found]) -> list[str]:
+    def _texts(self, split: str, found: list[AnswerPrediction]) -> list[str]:
         """The answers; "" where there is none, by `data.null_score_diff_threshold`."""
         if not self._may_be_unanswerable(split):
             return [one.text for one in found]

@@ -14,7 +14,7 @@ from fnet_jax.core.batch import span_spec
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.special_tokens import CLS_ID, SEP_ID
 from fnet_jax.data.tokenizer import Tokenizer
-from fnet_jax.tasks.answer.squad import Answer, QuestionSplit
+from fnet_jax.tasks.answer.files import Answer, AnswerSplit
 from fnet_jax.tasks.features import ExampleBatches
 
 _NOWHERE = (-1, -1)
@@ -54,7 +54,7 @@ class EncodedQuestions:
 
 
 def encode_questions(
-    split: QuestionSplit, tokenizer: Tokenizer, data: DataConfig, max_seq_length: int
+    split: AnswerSplit, tokenizer: Tokenizer, data: DataConfig, max_seq_length: int
 ) -> EncodedQuestions:
     """Tokenises a split and cuts it into windows.
 
@@ -93,11 +93,11 @@ def _pieces_of(context: Context, answer: Answer) -> tuple[int, int]:
     return (int(touched[0]), int(touched[-1])) if len(touched) else _NOWHERE
 
 
-class SpanBatches(ExampleBatches):
+class AnswerBatches(ExampleBatches):
     """Windows of contexts with their questions; fields as in `core.batch.span_spec`."""
 
     def __init__(
-        self, split: QuestionSplit, encoded: EncodedQuestions, *, max_seq_length: int, **options: Any
+        self, split: AnswerSplit, encoded: EncodedQuestions, *, max_seq_length: int, **options: Any
     ) -> None:
         """Takes a split and what `encode_questions` made of it.
 
@@ -135,7 +135,7 @@ class SpanBatches(ExampleBatches):
                 rows["end_positions"][row] = first + last - window.begin
 
 
-class Found(NamedTuple):
+class AnswerPrediction(NamedTuple):
     """What a model says to a question.
 
     Attributes:
@@ -151,7 +151,7 @@ class Found(NamedTuple):
 
 def best_answers(
     encoded: EncodedQuestions, start_NL: np.ndarray, end_NL: np.ndarray, max_answer_length: int
-) -> list[Found]:
+) -> list[AnswerPrediction]:
     """The best span of each question, over all its windows.
 
     Args:
@@ -163,7 +163,7 @@ def best_answers(
         One for each question whose windows are all among the first N.
     """
     count = whole_questions(encoded.windows, len(start_NL))
-    found = [Found("", -np.inf, np.inf)] * count
+    found = [AnswerPrediction("", -np.inf, np.inf)] * count
     for window, start_L, end_L in zip(encoded.windows, start_NL, end_NL, strict=False):
         if window.question >= count:
             break
@@ -178,7 +178,7 @@ def best_answers(
                 _text(encoded.contexts[window.question], window.begin + begin, window.begin + last),
                 score,
             )
-        found[window.question] = Found(text, best, null_score)
+        found[window.question] = AnswerPrediction(text, best, null_score)
     return found
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from fnet_jax.tasks.answer.squad import Answer
-from fnet_jax.tasks.scores import Scores
+from fnet_jax.tasks.answer.files import Answer
+from fnet_jax.tasks.interface import Scores
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)

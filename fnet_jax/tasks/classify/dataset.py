@@ -1,4 +1,4 @@
-"""Texts or pairs of texts with one label, and multiple choice, whose label is the number of a choice."""
+"""Texts or pairs of texts with one label: batches, scores, files of predictions."""
 
 import os
 from typing import Any
@@ -6,21 +6,22 @@ from typing import Any
 import numpy as np
 
 from fnet_jax.data.pipeline import Batches
-from fnet_jax.tasks import predictions
-from fnet_jax.tasks.choose.swag import ChoiceBatches, ChoiceSplit, encode_choices
-from fnet_jax.tasks.confusion import draw_confusion
-from fnet_jax.tasks.dataset import LabelledDataset
-from fnet_jax.tasks.features import LabelledBatches, Pair, encode, spread, truncated_share
-from fnet_jax.tasks.scores import Scores, predictions_of, score
+from fnet_jax.tasks.classify import predictions
+from fnet_jax.tasks.classify.confusion import draw_confusion
+from fnet_jax.tasks.classify.features import ClassifyBatches, encode, spread, truncated_share
+from fnet_jax.tasks.classify.scores import predictions_of, score
+from fnet_jax.tasks.features import Pair
+from fnet_jax.tasks.interface import Scores
+from fnet_jax.tasks.labelled_dataset import LabelledDataset
 
 
-class TextDataset(LabelledDataset):
+class ClassifyDataset(LabelledDataset):
     """Texts or pairs of texts with one label."""
 
     def make_batches(self, split: str, **options: Any) -> Batches:
-        """See `LabelledBatches`."""
+        """See `ClassifyBatches`."""
         regression = self.task.regression
-        return LabelledBatches(
+        return ClassifyBatches(
             self.data.split(split), self.tokenizer, self.config.data, regression=regression, **options
         )
 
@@ -60,15 +61,3 @@ class TextDataset(LabelledDataset):
         return [
             f"about {share:.1%} of the training examples are cut to {length} pieces (data.truncation={how!r})"
         ]
-
-
-class ChoiceDataset(TextDataset):
-    """A context with K texts each, one of which goes on from it."""
-
-    def make_batches(self, split: str, **options: Any) -> Batches:
-        """See `ChoiceBatches`."""
-        return ChoiceBatches(self.data.split(split), self.tokenizer, self.config.data, **options)
-
-    def encode(self, split: ChoiceSplit, rows: np.ndarray) -> list[Pair]:
-        """The pieces of some contexts with each of their choices."""
-        return [pair for pairs in encode_choices(split, rows, self.tokenizer) for pair in pairs]

@@ -1,8 +1,7 @@
-"""Files of one's own: where they are, and the tables of the tasks `classify` and `regress`."""
+"""Files of one's own: where each split is, and what is held out where one is missing."""
 
 import dataclasses
 import os
-import re
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -10,42 +9,17 @@ import numpy as np
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.tasks.files.tables import SUFFIXES, Table, read_table
-from fnet_jax.tasks.splits import (
-    AnySplit,
-    LabelledData,
-    LabelledSplit,
-    Split,
-    class_ids,
-    hold_out,
-    numbers,
-)
+from fnet_jax.tasks.files.tables import SUFFIXES
+from fnet_jax.tasks.splits import Split, SplitT, TaskData, hold_out
 from fnet_jax.tasks.table import Task
 
 # Names of the files in a folder, without suffix.
 STEMS = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
 
 
-def read_own(task: Task, data: DataConfig) -> LabelledData:
-    """Reads the tables of `data.corpus`, `data.validation` and `data.test`.
-
-    Args:
-        task: classify or regress.
-        data: `corpus` is the file of the training split, or a folder with train, validation and test
-            files; `text_field`, `text_b_field`, `label_field` name columns, `labels` the classes.
-
-    Raises:
-        UserError: naming file and line, or the key.
-    """
-    tables = {name: _read(path, name, data) for name, path in paths_of(task, data).items()}
-    labels = () if task.regression else data.labels or _labels_of(tables["train"], data.label_field)
-    splits = {name: _split(task, name, table, labels, data) for name, table in tables.items()}
-    return complete(task, labels, splits, data)
-
-
 def complete(
-    task: Task, labels: tuple[str, ...], splits: dict[str, AnySplit], data: DataConfig
-) -> LabelledData[AnySplit]:
+    task: Task, labels: tuple[str, ...], splits: dict[str, SplitT], data: DataConfig
+) -> TaskData[SplitT]:
     """A data set of one's own files: holds out a validation split where there is none.
 
     Raises:
@@ -70,7 +44,7 @@ def complete(
             "training split too, so scores flatter"
         )
     missing = {} if "test" in splits else {"test": "no data.test, and no file test.* in data.corpus"}
-    return LabelledData(task, labels, splits, tuple(warnings), missing)
+    return TaskData(task, labels, splits, tuple(warnings), missing)
 
 
 def paths_of(task: Task, data: DataConfig, suffixes: Sequence[str] = SUFFIXES) -> dict[str, str]:
@@ -90,7 +64,7 @@ def paths_of(task: Task, data: DataConfig, suffixes: Sequence[str] = SUFFIXES) -
     elif os.path.isdir(place):
         paths = _in_folder(place, suffixes)
     else:
-        embedded = "" if task.head == "sequence" else "pydocs, "
+        embedded = "" if task.kind == "classify" else "pydocs, "
         raise UserError(
             f"data.corpus={data.corpus!r} is no file or folder; task={task.name!r} reads {embedded}"
             f"{', '.join(suffixes)} files (also .gz) of your own, or a folder with train and test files"
@@ -120,50 +94,6 @@ def _in_folder(folder: str, suffixes: Sequence[str]) -> dict[str, str]:
             f"{', '.join(suffixes)}, also .gz"
         )
     return paths
-
-
-def _read(path: str, split: str, data: DataConfig) -> Table:
-    texts = [data.text_field, *([data.text_b_field] if data.text_b_field else [])]
-    is_test = split == "test"
-    table = read_table(
-        path,
-        texts if is_test else [*texts, data.label_field],
-        [data.label_field] if is_test else [],
-    )
-    if not table.lines:
-        raise UserError(f"{path} has no rows")
-    for row, values in enumerate(zip(*(table.columns[name] for name in texts), strict=True)):
-        if not any(value.strip() for value in values):
-            raise UserError(f"{table.where(row)}: empty text ({' and '.join(texts)}); take the row out")
-    return table
-
-
-def _labels_of(table: Table, field: str) -> tuple[str, ...]:
-    """The labels of the training split: whole numbers by size, anything else by the alphabet."""
-    values = sorted({value.strip() for value in table.columns[field]})
-    if all(re.fullmatch(r"[+-]?\d+", value, re.ASCII) for value in values):
-        values.sort(key=int)
-    if len(values) < 2:
-        raise UserError(f"{table.path}: all labels are {values[0]!r}; a classifier needs two at least")
-    return tuple(values)
-
-
-def _split(task: Task, name: str, table: Table, labels: tuple[str, ...], data: DataConfig) -> LabelledSplit:
-    values = [value.strip() for value in table.columns.get(data.label_field, [])]
-    is_unlabelled = not values or (name == "test" and not task.regression and set(values) == {"-1"})
-    if "" in values:
-        raise UserError(f"{table.where(values.index(''))}: empty label ({data.label_field})")
-    found = None
-    if not is_unlabelled:
-        found = numbers(values, table.where) if task.regression else class_ids(values, labels, table.where)
-    return LabelledSplit(
-        name=name,
-        texts=table.columns[data.text_field],
-        texts_b=table.columns[data.text_b_field] if data.text_b_field else None,
-        labels=found,
-        ids=list(range(len(table.lines))),
-        source=table.path,
-    )
 
 
 def _repeated(train: Split, validation: Split) -> int:

@@ -1,22 +1,29 @@
-"""Tables of texts and labels in TSV, CSV and JSONL files, with the line number of every row."""
+"""Tables of texts and labels in TSV, CSV and JSONL files, whole or not at all: data to train on."""
 
-import contextlib
-import csv
 import dataclasses
-import gzip
-import io
 import json
 import os
-import zlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.tasks.files.records import json_object, scalar
+from fnet_jax.tasks.files.reader import (
+    Line,
+    Row,
+    csv_rows,
+    json_object,
+    line_text,
+    open_bytes,
+    read_lines,
+    scalar,
+    tsv_rows,
+    wrong_width,
+)
 
 SUFFIXES = (".tsv", ".txt", ".csv", ".jsonl")  # each also with .gz; .txt is read as .tsv
 
-_Row = tuple[int, list[str]]  # the line it begins on, from 1, and its fields
+_LONE_RETURN = re.compile(rb"(?<=\r)(?!\n)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,13 +75,13 @@ def read_table(
     suffix = table_suffix(path)
     if not suffix:
         raise UserError(f"{path} is no table that can be read; valid suffixes: {', '.join(SUFFIXES)}, or .gz")
-    text = read_text(path)
-    if suffix == ".jsonl":
-        return _objects(path, text, required, optional, lists)
-    if lists:
+    if lists and suffix != ".jsonl":
         raise UserError(f"{path}: a list of texts ({', '.join(lists)}) stands only in .jsonl; name columns")
-    rows = _csv_rows(path, text) if suffix == ".csv" else _tsv_rows(text)
-    return _fields(path, rows, required, optional, header, skip_short_rows)
+    with open_bytes(path) as file:
+        lines = read_lines(file, path)
+        if suffix == ".jsonl":
+            return _objects(path, lines, required, optional, lists)
+        return _delimited(path, _rows(path, lines, suffix), required, optional, header, skip_short_rows)
 
 
 def table_suffix(path: str) -> str:
@@ -83,103 +90,81 @@ def table_suffix(path: str) -> str:
     return suffix if suffix in SUFFIXES else ""
 
 
-def read_text(path: str) -> str:
-    """The text of a file, of one that is packed if its name ends with .gz; without a byte order mark.
-
-    Raises:
-        UserError: if it cannot be read, or is not UTF-8, naming the line.
-    """
-    try:
-        with gzip.open(path) if path.endswith(".gz") else open(path, "rb") as file:
-            content = file.read()
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UserError(f"{path} is damaged ({error}); get it again") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        value = content[error.start : error.end]
-        raise UserError(f"{path}:{line}: bytes {value!r} are not UTF-8; save the file as UTF-8") from error
-
-
-def _tsv_rows(text: str) -> Iterator[_Row]:
-    lines = text.split("\n")  # splitlines would also split at signs that stand in texts
-    while lines and not lines[-1].rstrip("\r"):
-        lines.pop()
-    for number, line in enumerate(lines, start=1):
-        yield number, line.removesuffix("\r").split("\t")
-
-
-def _csv_rows(path: str, text: str) -> Iterator[_Row]:
-    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # 128 KiB unless told: short for a text
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    line = 1
-    try:
-        for row in reader:
-            if row:
-                yield line, row
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise UserError(
-            f"{path}:{line}: the row that begins here is no CSV ({error}); a quote inside quotes is doubled"
-        ) from error
-
-
-def _fields(
+def _delimited(
     path: str,
-    rows: Iterator[_Row],
+    rows: Iterator[Row],
     required: Sequence[str],
     optional: Sequence[str],
     header: Sequence[str] | None,
     skip_short_rows: bool,
 ) -> Table:
     if header is None:
-        _, header = next(rows, (1, []))
+        header = next(rows, Row(1, [])).values
         for name in required:
             if name not in header:
                 raise UserError(f"{path}:1: no column {name!r}; it has {', '.join(map(repr, header))}")
-    wanted = [name for name in (*required, *optional) if name in header]
-    for name in wanted:
-        if list(header).count(name) > 1:
-            raise UserError(f"{path}:1: {list(header).count(name)} columns are named {name!r}; keep one")
-    places = [list(header).index(name) for name in wanted]
-    columns: list[list[str]] = [[] for _ in wanted]
+    names = [name for name in (*required, *optional) if name in header]
+    for name in names:
+        if (count := list(header).count(name)) > 1:
+            raise UserError(f"{path}:1: {count} columns are named {name!r}; keep one")
+    places = [list(header).index(name) for name in names]
+    columns: list[list[str]] = [[] for _ in names]
     lines: list[int] = []
     skipped = 0
-    for line, row in rows:
-        if len(row) != len(header):
-            if skip_short_rows and len(row) < len(header):
+    for row in rows:
+        if fault := wrong_width(row, header):
+            if skip_short_rows and len(row.values) < len(header):
                 skipped += 1
                 continue
-            raise UserError(f"{path}:{line}: {len(row)} columns, not {len(header)} ({', '.join(header)})")
-        lines.append(line)
+            raise UserError(f"{path}:{row.line}: {fault}")
+        lines.append(row.line)
         for column, place in zip(columns, places, strict=True):
-            column.append(row[place])
-    return Table(path, dict(zip(wanted, columns, strict=True)), lines, skipped)
+            column.append(row.values[place])
+    return Table(path, dict(zip(names, columns, strict=True)), lines, skipped)
+
+
+def _rows(path: str, lines: Iterator[Line], suffix: str) -> Iterator[Row]:
+    """The rows of a file, none of which may be bad; without empty lines of CSV, and at the end of TSV."""
+    empty: list[Row] = []
+    for row in csv_rows(_at_returns(lines)) if suffix == ".csv" else tsv_rows(lines):
+        if row.fault:
+            raise UserError(f"{path}:{row.line}: {row.fault}")
+        if not row.raw.rstrip(b"\r\n"):
+            if row.values:
+                empty.append(row)
+            continue
+        yield from empty
+        empty.clear()
+        yield row
+
+
+def _at_returns(lines: Iterator[Line]) -> Iterator[Line]:
+    """Divides lines of CSV where a carriage return stands alone, which ends a line on old Macs."""
+    parts = (part for _, raw in lines for part in _LONE_RETURN.split(raw) if part)
+    return enumerate(parts, start=1)
 
 
 def _objects(
-    path: str, text: str, required: Sequence[str], optional: Sequence[str], lists: Sequence[str]
+    path: str, found: Iterator[Line], required: Sequence[str], optional: Sequence[str], lists: Sequence[str]
 ) -> Table:
     columns: dict[str, list[str]] = {}
     lines: list[int] = []
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        with _placed(path, line):
-            record = json_object(content)
-        if not lines:
-            columns = {name: [] for name in (*required, *optional) if name in record or name in required}
-        for name in (*required, *optional):
-            if name in columns and name not in record:
-                raise UserError(f"{path}:{line}: no field {name!r}; it has {', '.join(map(repr, record))}")
-            if name in record and name not in columns:
-                raise UserError(f"{path}:{line}: field {name!r} is new here; the rows before have none")
-        with _placed(path, line):
+    for line, raw in found:
+        try:
+            if not raw.strip():
+                continue
+            record = json_object(line_text(raw))
+            if not lines:
+                columns = {name: [] for name in (*required, *optional) if name in record or name in required}
+            for name in (*required, *optional):
+                if name in columns and name not in record:
+                    raise UserError(f"no field {name!r}; it has {', '.join(map(repr, record))}")
+                if name in record and name not in columns:
+                    raise UserError(f"field {name!r} is new here; the rows before have none")
             for name, column in columns.items():
                 column.append(_texts(name, record[name]) if name in lists else scalar(name, record[name]))
+        except UserError as error:
+            raise UserError(f"{path}:{line}: {error}") from error
         lines.append(line)
     return Table(path, columns, lines)
 
@@ -188,12 +173,3 @@ def _texts(name: str, value: Any) -> str:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise UserError(f"field {name!r} is {json.dumps(value)[:40]}, not a list of texts")
     return json.dumps([scalar(name, text) for text in value])
-
-
-@contextlib.contextmanager
-def _placed(path: str, line: int) -> Iterator[None]:
-    """Says where a record is that is no good."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{path}:{line}: {error}") from error

@@ -1,47 +1,19 @@
-"""Task `tag`: a tag for every word, from files in columns as those of the CoNLL shared tasks."""
+"""Files in columns, as those of the CoNLL shared tasks: a word a line, empty lines between sentences."""
 
 import dataclasses
-from collections.abc import Sequence
-
-import numpy as np
+from collections.abc import Iterable, Iterator, Sequence
+from typing import BinaryIO
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.files import write_atomically
-from fnet_jax.tasks.files.columns import sentences
-from fnet_jax.tasks.files.own_files import complete, paths_of
-from fnet_jax.tasks.files.tables import read_text
-from fnet_jax.tasks.splits import LabelledData, Split, class_ids
-from fnet_jax.tasks.table import Task
-from fnet_jax.tasks.tag import schemes as tag_schemes
+from fnet_jax.tasks.files.reader import BadRecord, Record, decode, read_lines, read_text
 
-SUFFIXES = (".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt")
+_DOCUMENT = "-DOCSTART-"
+Row = tuple[int, list[str]]  # number of the line, columns
 
 
 @dataclasses.dataclass(frozen=True)
-class TaggedSplit(Split):
-    """Sentences of words with a tag each; N sentences.
-
-    Attributes:
-        name, ids, source, official_rows: see `Split`.
-        words: N lists of words.
-        labels: N arrays i32, a class id per word; None where the source has no tags.
-    """
-
-    name: str
-    words: list[list[str]]
-    labels: list[np.ndarray] | None
-    ids: list[int]
-    source: str
-    official_rows: int | None = None
-
-    def example(self, row: int) -> tuple[str, ...]:
-        """The words with spaces between them."""
-        return (" ".join(self.words[row]),)
-
-
-@dataclasses.dataclass(frozen=True)
-class _File:
+class ConllFile:
     """What a file holds.
 
     Attributes:
@@ -61,63 +33,21 @@ class _File:
         return f"{self.path}:{self.lines[sentence][word]}"
 
 
-def read_tagged(task: Task, data: DataConfig) -> LabelledData[TaggedSplit]:
-    """Reads the files of `data.corpus`, `data.validation` and `data.test`.
-
-    A line is a word and its columns, divided by tabs, or by spaces where there is no tab; an empty line
-    ends a sentence. `data.word_column` and `data.tag_column` say which columns count. Lines that begin with
-    -DOCSTART- are passed over, and comments ("# ...") with another number of columns. A file with one column
-    has no tags. IOB1 becomes IOB2; everything else stays as it is.
+def read_conll(path: str, data: DataConfig) -> ConllFile:
+    """Reads a file, none of whose lines may be bad.
 
     Args:
-        task: tag.
-        data: as above; `labels` are the tags in the order of their ids.
+        path: of the file.
+        data: `word_column` and `tag_column`.
 
     Raises:
-        UserError: naming file and line, or the key.
+        UserError: naming file and line.
     """
-    files = {name: _read(path, data) for name, path in paths_of(task, data, SUFFIXES).items()}
-    if files["train"].tags is None:
-        raise UserError(f"{files['train'].path} has one column, so no tags to train on")
-    schemes = {
-        name: tag_schemes.scheme_of(file.tags, file.where) for name, file in files.items() if file.tags
-    }
-    warnings = [
-        f"{name}: IOB1 tags of {files[name].path} were turned into IOB2"
-        for name, scheme in schemes.items()
-        if scheme == "IOB1"
-    ]
-    files = {name: _in_iob2(file) if schemes.get(name) == "IOB1" else file for name, file in files.items()}
-    train = files["train"]
-    labels = data.labels or tag_schemes.labels_of(train.tags or [], schemes["train"])
-    if len(labels) < 2:
-        raise UserError(f"{train.path}: all tags are {labels[0]!r}; a tagger needs two at least")
-    found = complete(task, labels, {name: _split(name, file, labels) for name, file in files.items()}, data)
-    return dataclasses.replace(found, warnings=(*warnings, *found.warnings))
-
-
-def _in_iob2(file: _File) -> _File:
-    return dataclasses.replace(
-        file, tags=[tag_schemes.iob1_to_iob2(sentence) for sentence in file.tags or []]
-    )
-
-
-def _split(name: str, file: _File, labels: tuple[str, ...]) -> TaggedSplit:
-    ids = None
-    if file.tags is not None:
-        places = [(i, j) for i, sentence in enumerate(file.tags) for j in range(len(sentence))]
-        flat = class_ids([file.tags[i][j] for i, j in places], labels, lambda row: file.where(*places[row]))
-        ids = np.split(flat, np.cumsum([len(sentence) for sentence in file.tags])[:-1])
-    return TaggedSplit(name, file.words, ids, list(range(len(file.words))), file.path)
-
-
-def _read(path: str, data: DataConfig) -> _File:
     words: list[list[str]] = []
     tags: list[list[str]] = []
     lines: list[list[int]] = []
     width = 0
-    numbered = enumerate((line.rstrip("\r") for line in read_text(path).split("\n")), start=1)
-    for sentence in sentences(numbered):
+    for sentence in _sentences(enumerate(read_text(path).split("\n"), start=1)):
         for column in (words, tags, lines):
             column.append([])
         for number, columns in sentence:
@@ -130,7 +60,7 @@ def _read(path: str, data: DataConfig) -> _File:
             lines[-1].append(number)
     if not words:
         raise UserError(f"{path} holds no sentences")
-    return _File(path, words, tags if width > 1 else None, lines)
+    return ConllFile(path, words, tags if width > 1 else None, lines)
 
 
 def _column(columns: list[str], index: int, key: str, path: str, number: int) -> str:
@@ -142,24 +72,66 @@ def _column(columns: list[str], index: int, key: str, path: str, number: int) ->
     return columns[index]
 
 
-def write_conll(path: str, split: TaggedSplit, names: Sequence[str], predicted: Sequence[np.ndarray]) -> None:
-    """Writes a line per word: the word, its tag where the split has tags, the predicted one; tabs between.
-
-    A sentence ends with an empty line, so that conlleval reads the file (with `-d '\\t'`).
+def conll_records(file: BinaryIO, path: str, word_column: int) -> Iterator[Record]:
+    """The sentences of a file, with the field `words`, a list; one with a bad line is bad.
 
     Args:
-        path: of the file.
-        split: N sentences.
-        names: of the tags in the order of their ids.
-        predicted: N arrays, a class id per word.
+        file: to read from.
+        path: for messages; if it ends with .gz, the file is unpacked.
+        word_column: that of the words, from the end if negative.
+
+    Raises:
+        UserError: if the file breaks off.
     """
-    parts = []
-    for number, words in enumerate(split.words):
-        ids = [*([split.labels[number]] if split.labels else []), predicted[number]]
-        parts.append(in_columns([words, *([names[label] for label in labels] for labels in ids)]))
-    write_atomically(path, "".join(parts).encode())
+    lines = read_lines(file, path)
+    width = 0
+    for rows in _sentences((number, raw.decode(errors="surrogateescape")) for number, raw in lines):
+        try:
+            width = width or len(rows[0][1])
+            words = [_word(number, columns, width, word_column) for number, columns in rows]
+            yield Record(rows[0][0], {"words": words})
+        except BadRecord as error:
+            text = "\n".join("\t".join(columns) for _, columns in rows)
+            yield Record(rows[0][0], {}, str(error), text.encode(errors="surrogateescape"))
+
+
+def _word(number: int, columns: list[str], width: int, word_column: int) -> str:
+    if len(columns) != width:
+        raise BadRecord(f"line {number} has {len(columns)} columns, not {width} as the lines before")
+    if not -width <= word_column < width:
+        raise BadRecord(f"line {number} has no column {word_column} (data.word_column of the model)")
+    word = columns[word_column]
+    decode(word.encode(errors="surrogateescape"))
+    return word
 
 
 def in_columns(columns: Sequence[Sequence[str]]) -> str:
     """A sentence: a line per word, tabs between the columns, an empty line at the end."""
     return "".join("\t".join(row) + "\n" for row in zip(*columns, strict=True)) + "\n"
+
+
+def _sentences(lines: Iterable[tuple[int, str]]) -> Iterator[list[Row]]:
+    """The words of each sentence with all their columns, as in the files of the CoNLL shared tasks.
+
+    Empty lines stand between sentences. Columns are divided by tabs, or by spaces where there is no tab.
+    Lines that begin with -DOCSTART- are passed over, and comments ("# ...") with another number of columns
+    than the first line, or than two.
+
+    Args:
+        lines: with their numbers.
+    """
+    rows: list[Row] = []
+    width = 0
+    for number, line in lines:
+        columns = [column.strip() for column in line.split("\t")] if "\t" in line else line.split()
+        if not columns or columns == [""] or columns[0] == _DOCUMENT:
+            if rows:
+                yield rows
+            rows = []
+            continue
+        if columns[0].startswith("#") and len(columns) != (width or 2):
+            continue
+        width = width or len(columns)
+        rows.append((number, columns))
+    if rows:
+        yield rows

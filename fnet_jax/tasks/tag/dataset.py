@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from fnet_jax.data.pipeline import Batches
-from fnet_jax.tasks.dataset import LabelledDataset
-from fnet_jax.tasks.scores import Scores
-from fnet_jax.tasks.tag.conll import TaggedSplit, write_conll
+from fnet_jax.tasks.interface import Scores
+from fnet_jax.tasks.labelled_dataset import LabelledDataset
 from fnet_jax.tasks.tag.features import (
-    TokenBatches,
+    TagBatches,
     WordWindow,
     label_of_words,
     whole_sentences,
     word_windows,
 )
+from fnet_jax.tasks.tag.files import TagSplit, write_conll
 from fnet_jax.tasks.tag.scores import score_tags
 
 
@@ -28,11 +28,11 @@ class TagDataset(LabelledDataset):
         return len(self._of(split))
 
     def make_batches(self, split: str, **options: Any) -> Batches:
-        """See `TokenBatches`."""
-        return TokenBatches(self.data.split(split), self._of(split), **options)
+        """See `TagBatches`."""
+        return TagBatches(self.data.split(split), self._of(split), **options)
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores:
-        """See `tag_scores.score_tags`; over the sentences whose windows are all there."""
+        """See `scores.score_tags`; over the sentences whose windows are all there."""
         sentences, predicted, probabilities = self._predicted(split, outputs)
         if sentences.labels is None:
             return Scores({}, {}, ("this split has no tags, so nothing is scored",))
@@ -62,7 +62,7 @@ class TagDataset(LabelledDataset):
 
     def _predicted(
         self, split: str, outputs: dict[str, np.ndarray]
-    ) -> tuple[TaggedSplit, list[np.ndarray], list[np.ndarray]]:
+    ) -> tuple[TagSplit, list[np.ndarray], list[np.ndarray]]:
         """The sentences that were seen whole, and what was predicted of each word, and how surely."""
         windows = self._of(split)[: len(outputs["labels"])]
         count = whole_sentences(self._of(split), len(windows))

@@ -9,7 +9,7 @@ from fnet_jax.core.batch import tokens_spec
 from fnet_jax.core.special_tokens import CLS_ID, SEP_ID, UNK_ID
 from fnet_jax.data.tokenizer import Tokenizer
 from fnet_jax.tasks.features import ExampleBatches
-from fnet_jax.tasks.tag.conll import TaggedSplit
+from fnet_jax.tasks.tag.files import TagSplit
 
 
 class WordWindow(NamedTuple):
@@ -60,11 +60,11 @@ def _windows(number: int, encoded: Sequence[list[int]], room: int) -> Iterator[W
     yield window
 
 
-class TokenBatches(ExampleBatches):
+class TagBatches(ExampleBatches):
     """Windows of sentences; fields as in `core.batch.tokens_spec`."""
 
     def __init__(
-        self, split: TaggedSplit, windows: Sequence[WordWindow], *, max_seq_length: int, **options: Any
+        self, split: TagSplit, windows: Sequence[WordWindow], *, max_seq_length: int, **options: Any
     ) -> None:
         """Takes a split and its windows.
 

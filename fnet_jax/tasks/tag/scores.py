@@ -5,17 +5,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fnet_jax.tasks.scores import F1_OF, Scores
-from fnet_jax.tasks.tag.conll import TaggedSplit
+from fnet_jax.tasks.interface import Scores
+from fnet_jax.tasks.tag.files import TagSplit
 from fnet_jax.tasks.tag.schemes import entities, spells_entities
+
+F1_OF = "f1:"  # before the type of entities whose F1 it is
 
 
 def score_tags(
     names: Sequence[str],
-    split: TaggedSplit,
+    split: TagSplit,
     predicted: Sequence[np.ndarray],
     probabilities: Sequence[np.ndarray],
-    train: TaggedSplit,
+    train: TagSplit,
 ) -> Scores:
     """All metrics of tagging.
 
@@ -83,7 +85,7 @@ def _f1(right: int, found: int, wanted: int) -> float:
     return 2 * right / max(found + wanted, 1)
 
 
-def _most_frequent(train: TaggedSplit, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
+def _most_frequent(train: TagSplit, sentences: Sequence[Sequence[str]]) -> list[np.ndarray]:
     """For each word the tag that it has most often in the training split; for new words the most frequent."""
     counts: dict[str, collections.Counter[int]] = collections.defaultdict(collections.Counter)
     for words, labels in zip(train.words, train.labels or [], strict=True):

@@ -14,8 +14,8 @@ from fnet_jax.core.checks import check, check_mesh
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import MESH_AXES, mesh_of
+from fnet_jax.tasks.interface import Dataset
 from fnet_jax.tasks.table import TASKS
-from fnet_jax.train.datasets import Dataset
 from fnet_jax.train.setup import Setup, make_setup
 
 Step = Literal["train", "eval"]

@@ -23,6 +23,7 @@ from absl import flags
 from fnet_jax.core.config import Config, Mixer
 from fnet_jax.core.errors import UserError
 from fnet_jax.runtime import cli
+from fnet_jax.tasks.open import open_dataset
 from fnet_jax.tools.aot.compile import complete
 from fnet_jax.tools.bench import data as bench_data
 from fnet_jax.tools.bench import mixing as bench_mixing
@@ -33,7 +34,6 @@ from fnet_jax.tools.bench import torch as bench_torch
 from fnet_jax.tools.bench.plot import draw
 from fnet_jax.tools.bench.report import Report, device_peak_memory, machine
 from fnet_jax.tools.bench.timing import Case, grid, measure
-from fnet_jax.train.datasets import open_dataset
 
 DTYPES = ("float32", "bfloat16")
 # Flags that belong to some of the commands; the rest belong to all.
@@ -274,7 +274,7 @@ def main(argv: Sequence[str]) -> int:
         baseline,
         plan.unit,
         facts,
-        [*([FLAGS.warning] if FLAGS.warning else []), *plan.warnings],
+        [*([FLAGS.remark] if FLAGS.remark else []), *plan.warnings],
         utilisation=command in ("step", "infer"),
     )
     print(report.table())
@@ -315,7 +315,7 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "name", None, "Name of the files, such as mixing-cpu; by default command and platform."
     )
-    flags.DEFINE_string("warning", None, "A sentence to write beside the figures.")
+    flags.DEFINE_string("remark", None, "A sentence to write beside the figures.")
 
 
 if __name__ == "__main__":

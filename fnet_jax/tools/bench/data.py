@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from fnet_jax.core.config import Config
 from fnet_jax.data.pipeline import iterate
+from fnet_jax.tasks.interface import Dataset
 from fnet_jax.tools.bench.timing import Case, Program, Setting
-from fnet_jax.train.datasets import Dataset
 
 READ_AHEAD = 16  # batches, more than a pipeline keeps ready
 ENDLESS = 2**31 - 1

@@ -3,17 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
 from fnet_jax.tools.bench.report import Report, show_ms, split_settings
 from fnet_jax.tools.bench.timing import Row, quartiles, show_setting
-from fnet_jax.tools.sweep.plot import save
+from fnet_jax.tools.figure import plt, save_png
 
 ACROSS = ("length", "batch", "width")  # the first that differs goes along the axis
 MARKS = "osD^vPX*<>"
@@ -51,7 +47,7 @@ def draw(report: Report, path: str) -> list[str]:
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(handles, labels, fontsize=8, loc="outside right upper", frameon=False)
     figure.suptitle(f"{report.title}, {report.machine.get('devices', '')}", fontsize=11)
-    save(figure, path)
+    save_png(figure, path)
     return [path]
 
 

@@ -68,7 +68,7 @@ class Report:
         """The figures as Markdown; what is the same in all rows stands above."""
         shared, varying = split_settings([row.case.setting for row in self.rows])
         header = [*varying, "case", "median ms", "quartiles ms", f"times {self.baseline}", f"{self.unit}/s"]
-        header += ["MFU %", "memory MiB", "compile s", "warning"]
+        header += ["MFU %", "memory MiB", "compile s", "remark"]
         cells = [self._cells(row, varying) for row in self.rows]
         # A column that says nothing on any row is left out.
         used = [i for i in range(len(header)) if any(row[i] != NONE for row in cells)]
@@ -160,7 +160,7 @@ def machine(argv: Sequence[str]) -> dict[str, Any]:
         argv: of the command, without the program.
     """
     device = jax.devices()[0]
-    words = [word for word in argv if not word.startswith("--warning=")]  # stands beside the figures anyway
+    words = [word for word in argv if not word.startswith("--remark=")]  # stands beside the figures anyway
     chip = find_chip(device.device_kind)
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),

@@ -76,7 +76,7 @@ class Life:
         self._workdir, self._log = workdir, os.path.join(out, _LOG)
         command = [
             sys.executable,
-            "train.py",
+            *("-m", "fnet_jax.tools.train"),
             "--config=configs/pretrain.py:smoke",
             f"--workdir={workdir}",
             *(f"--config.{key}={value}" for key, value in config.items()),

@@ -12,18 +12,25 @@ from fnet_jax.runtime import cli
 from fnet_jax.tasks.open import open_labelled
 from fnet_jax.tasks.table import TASKS
 from fnet_jax.tools.glue.submission import write_submission
-from fnet_jax.tools.glue.table import BATCH_SIZE, LEARNING_RATE, Row, Setting, choose, rows_of, settings_of
-from fnet_jax.tools.sweep import point as points
-from fnet_jax.tools.sweep.point import Point, Result, make_point, predictions_file
+from fnet_jax.tools.glue.table import (
+    BATCH_SIZE,
+    LEARNING_RATE,
+    GlueRow,
+    SeedGroup,
+    choose,
+    group_by_setting,
+    rows_of,
+)
+from fnet_jax.tools.sweep.point import PointResult, SweepPoint, make_point, predictions_file
 from fnet_jax.tools.sweep.results import SEED
-from fnet_jax.tools.sweep.run import run_job, run_points
+from fnet_jax.tools.sweep.run import predict_with, run_points
 
 TASK, INIT_FROM, DATA_DIR, EPOCHS = "task", "init_from", "data.dir", "train.num_train_epochs"
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """What is asked for.
+class GlueOptions:
+    """What the flags of a GLUE job ask for.
 
     Attributes:
         config_file: defines `get_config`, which takes `task=NAME`.
@@ -54,51 +61,53 @@ class Plan:
     epochs: float | None
 
 
-class Job:
+class GlueJob:
     """All runs of a job; runs those that are not done, and knows what came out.
 
     Attributes:
-        plan: what is asked for.
+        options: what is asked for.
         skipped: by title of a task that cannot be run, why.
         points: of each task that can; tasks that start from MNLI have none before MNLI is done.
     """
 
-    def __init__(self, plan: Plan):
+    def __init__(self, options: GlueOptions):
         """Looks which tasks have data, and makes their points.
 
         Raises:
             UserError: if no task has data, or a config cannot work.
         """
-        self.plan = plan
+        self.options = options
         self.skipped: dict[str, str] = {}
         self._splits: dict[str, set[str]] = {}
-        self._get_config = sweep.load_module(plan.config_file).get_config
+        self._get_config = sweep.load_module(options.config_file).get_config
         own_keys = {TASK, SEED, LEARNING_RATE, INIT_FROM}
-        own_keys |= {DATA_DIR} if plan.data_dir else set()
-        own_keys |= {BATCH_SIZE} if plan.batch_sizes else set()
-        own_keys |= {EPOCHS} if plan.epochs is not None else set()
-        for key in own_keys & plan.overrides.keys():
+        own_keys |= {DATA_DIR} if options.data_dir else set()
+        own_keys |= {BATCH_SIZE} if options.batch_sizes else set()
+        own_keys |= {EPOCHS} if options.epochs is not None else set()
+        for key in own_keys & options.overrides.keys():
             raise UserError(f"--config.{key} is what a flag of this tool sets; see --help and leave it out")
-        for task in plan.tasks:
+        for task in options.tasks:
             self._look_for_data(task)
         for title, why in self.skipped.items():
             print(f"{title} is skipped: {why}")
         if not self._splits:
-            raise UserError(f"--data_dir={plan.data_dir} has the data of none of {', '.join(plan.tasks)}")
+            raise UserError(
+                f"--data_dir={options.data_dir} has the data of none of {', '.join(options.tasks)}"
+            )
         self.points = {
-            task: self._make_points(task, plan.init_from)
-            for task in plan.tasks
-            if task in self._splits and task not in plan.from_mnli
+            task: self._make_points(task, options.init_from)
+            for task in options.tasks
+            if task in self._splits and task not in options.from_mnli
         }
 
     def run(self) -> None:
         """Runs all points that are not done.
 
         Raises:
-            Stopped: by Ctrl-C or SIGTERM.
+            SystemExit: by Ctrl-C or SIGTERM.
         """
-        run_points([point for made in self.points.values() for point in made])
-        later = [task for task in self.plan.from_mnli if task in self._splits]
+        run_points([point for points in self.points.values() for point in points])
+        later = [task for task in self.options.from_mnli if task in self._splits]
         if not later:
             return
         start, why_not = self._best_of_mnli()
@@ -109,32 +118,32 @@ class Job:
         self.points |= {task: self._make_points(task, start) for task in later}
         run_points([point for task in later for point in self.points[task]])
 
-    def results(self) -> list[tuple[Point, Result | None]]:
+    def results(self) -> list[tuple[SweepPoint, PointResult | None]]:
         """Every point with its result."""
-        return [(point, points.result_of(point)) for made in self.points.values() for point in made]
+        return [(point, point.result()) for points in self.points.values() for point in points]
 
-    def grid(self) -> dict[str, list[Setting]]:
+    def groups(self) -> dict[str, list[SeedGroup]]:
         """The settings of each task with their runs."""
         return {
-            task: settings_of(
-                [(point.overrides, points.result_of(point)) for point in made],
-                made[0].config.train.train_batch_size,
+            task: group_by_setting(
+                [(point.overrides, point.result()) for point in points],
+                points[0].config.train.train_batch_size,
             )
-            for task, made in self.points.items()
+            for task, points in self.points.items()
         }
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[GlueRow]:
         """The table, in the order of the tasks that were asked for."""
-        grid = self.grid()
-        chosen = {task: choose(grid[task]) for task in self.plan.tasks if task in grid}
-        return [row for task, setting in chosen.items() if setting for row in rows_of(TASKS[task], setting)]
+        groups = self.groups()
+        chosen = {task: choose(groups[task]) for task in self.options.tasks if task in groups}
+        return [row for task, group in chosen.items() if group for row in rows_of(TASKS[task], group)]
 
-    def chosen(self, task: str) -> Point | None:
+    def chosen(self, task: str) -> SweepPoint | None:
         """The run that speaks for a task: the best seed of the setting with the best median."""
-        setting = choose(self.grid()[task]) if task in self.points else None
-        if setting is None or not setting.runs:
+        group = choose(self.groups()[task]) if task in self.points else None
+        if group is None or not group.runs:
             return None
-        return next(point for point in self.points[task] if point.overrides == setting.best.overrides)
+        return next(point for point in self.points[task] if point.overrides == group.best.overrides)
 
     def predict(self) -> list[str]:
         """Lets the chosen runs predict the test splits that are there; returns what went wrong."""
@@ -145,13 +154,13 @@ class Job:
             ]
             if todo:
                 print(f"{TASKS[task].title}: predicting {', '.join(todo)}", flush=True)
-                fault = run_job(run, f"--predict={task}", f"--splits={','.join(todo)}")
+                fault = predict_with(run, task, todo)
                 faults += [f"{TASKS[task].title} could not be predicted: {fault}"] if fault else []
         return faults
 
     def write_submission(self, path: str) -> list[str]:
         """Writes the zip of what is predicted; returns a sentence on each file that is not."""
-        from fnet_jax.tasks import predictions
+        from fnet_jax.tasks.classify import predictions
 
         found: dict[str | tuple[str, str], list[Any]] = {}
         warnings = []
@@ -170,7 +179,7 @@ class Job:
                     )
         return [*warnings, *write_submission(path, found)]
 
-    def _test_splits(self) -> list[tuple[Point, str, list[str]]]:
+    def _test_splits(self) -> list[tuple[SweepPoint, str, list[str]]]:
         """The run that predicts, the task and its test splits that are there; MNLI's predicts AX too."""
         found = []
         for task in self.points:
@@ -183,17 +192,16 @@ class Job:
 
     def _best_of_mnli(self) -> tuple[str, str]:
         """The checkpoint of the run that speaks for MNLI; or why there is none yet."""
-        made = self.points.get("mnli")
-        if not made:
+        points = self.points.get("mnli")
+        if not points:
             return "", "it starts from MNLI, which has no data"
-        done = [result for point in made if (result := points.result_of(point)) and result.is_done]
-        if len(done) < len(made):
+        if not all(point.done_result() for point in points):
             return "", "it starts from MNLI, whose runs are not all done; the same command goes on"
         run = self.chosen("mnli")
-        if run is None:
+        result = run and run.result()
+        if not run or not result:
             return "", "it starts from MNLI, none of whose runs is a result"
-        step = done[made.index(run)].values["step"]
-        return os.path.join(run.directory, CHECKPOINT_DIR, str(step)), ""
+        return os.path.join(run.directory, CHECKPOINT_DIR, str(result.values["step"])), ""
 
     def _look_for_data(self, task: str) -> None:
         """Notes the splits of a task, or why it cannot be run; with MNLI also those of AX."""
@@ -219,32 +227,32 @@ class Job:
 
     def _config_dict(self, task: str) -> Any:
         """The config of a task with what is common to all its runs."""
-        plan = self.plan
-        config = self._get_config(",".join(filter(None, [f"task={task}", plan.config_arg])))
-        common = dict(plan.overrides)
-        if plan.data_dir:
-            common[DATA_DIR] = plan.data_dir
-        if plan.epochs is not None:
-            common[EPOCHS] = plan.epochs
-        config.update_from_flattened_dict({**common, INIT_FROM: plan.init_from})
+        options = self.options
+        config = self._get_config(",".join(filter(None, [f"task={task}", options.config_arg])))
+        common = dict(options.overrides)
+        if options.data_dir:
+            common[DATA_DIR] = options.data_dir
+        if options.epochs is not None:
+            common[EPOCHS] = options.epochs
+        config.update_from_flattened_dict({**common, INIT_FROM: options.init_from})
         return config
 
-    def _make_points(self, task: str, init_from: str) -> list[Point]:
-        plan = self.plan
+    def _make_points(self, task: str, init_from: str) -> list[SweepPoint]:
+        options = self.options
         config = self._config_dict(task)
         config.init_from = init_from
-        grid = [sweep.values(LEARNING_RATE, plan.learning_rates)]
-        if plan.batch_sizes:
-            grid.append(sweep.values(BATCH_SIZE, plan.batch_sizes))
-        grid.append(sweep.values(SEED, range(plan.seeds)))
-        folder = f"{task}-from-mnli" if task in plan.from_mnli else task
-        fixed = [*plan.overrides, *([EPOCHS] if plan.epochs is not None else [])]
+        grid = [sweep.values(LEARNING_RATE, options.learning_rates)]
+        if options.batch_sizes:
+            grid.append(sweep.values(BATCH_SIZE, options.batch_sizes))
+        grid.append(sweep.values(SEED, range(options.seeds)))
+        folder = f"{task}-from-mnli" if task in options.from_mnli else task
+        fixed = [*options.overrides, *([EPOCHS] if options.epochs is not None else [])]
         return [
             make_point(
                 config,
                 fixed,
                 {TASK: task, **point},
-                os.path.join(plan.workdir, folder, sweep.point_name(point)),
+                os.path.join(options.workdir, folder, sweep.point_name(point)),
             )
             for point in sweep.product(*grid)
         ]

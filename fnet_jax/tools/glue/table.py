@@ -2,13 +2,13 @@
 
 import dataclasses
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fnet_jax.core.sweep import Overrides, format_value
 from fnet_jax.tasks.table import TASKS, Task
 from fnet_jax.tools.markdown import NONE, markdown, show_value
-from fnet_jax.tools.sweep.point import Result
+from fnet_jax.tools.sweep.point import PointResult
 
 LEARNING_RATE = "optim.learning_rate"
 BATCH_SIZE = "train.train_batch_size"
@@ -18,8 +18,8 @@ HALVES = {"validation_matched": "MNLI-m", "validation_mismatched": "MNLI-mm"}
 
 
 @dataclasses.dataclass(frozen=True)
-class Setting:
-    """The runs of one task that differ in the seed alone.
+class SeedGroup:
+    """The runs of one task and one setting, which differ in the seed alone.
 
     Attributes:
         learning_rate: of the runs.
@@ -31,7 +31,7 @@ class Setting:
 
     learning_rate: float
     batch_size: int
-    runs: tuple[Result, ...]
+    runs: tuple[PointResult, ...]
     warnings: tuple[str, ...]
     expected: int
 
@@ -41,65 +41,102 @@ class Setting:
         return [run.values["score"] for run in self.runs]
 
     @property
-    def best(self) -> Result:
+    def best(self) -> PointResult:
         """The run with the best score, the first of equals."""
         return max(self.runs, key=lambda run: run.values["score"])
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the table; all scores are shares of 1.
+class GlueRow:
+    """One line of the table, of a task or one half of MNLI. All scores are shares of 1.
 
     Attributes:
-        title: of the task, or of one half of MNLI.
         task: its row of `tasks.TASKS`.
-        scores: of the runs that count.
-        metrics: medians by name.
-        paper_score: median.
-        majority: score of the answer that is right most often; None where there is no such answer.
-        setting: that was chosen.
-        examples: of the validation split that were used.
-        not_whole: the splits behind the numbers that are not the official ones.
+        group: the runs of the chosen setting.
+        prefix: before the names of this half's values in the results of the runs; "" for the first half.
     """
 
-    title: str
     task: Task
-    scores: tuple[float, ...]
-    metrics: dict[str, float]
-    paper_score: float | None
-    majority: float | None
-    setting: Setting
-    examples: int
-    not_whole: tuple[str, ...]
+    group: SeedGroup
+    prefix: str = ""
+
+    @property
+    def title(self) -> str:
+        """Of the task, or of the half of MNLI."""
+        return HALVES.get(self._of_first("split", ""), self.task.title)
+
+    @property
+    def scores(self) -> list[float]:
+        """Of the runs that count."""
+        return self._all("score")
 
     @property
     def score(self) -> float | None:
         """The median over the runs; None if none counts."""
-        return statistics.median(self.scores) if self.scores else None
+        return self._median("score")
+
+    @property
+    def paper_score(self) -> float | None:
+        """The median of the score as the paper defines it."""
+        return self._median("paper_score")
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Medians by name."""
+        return {name: value for name in self.task.metrics if (value := self._median(name)) is not None}
+
+    @property
+    def majority(self) -> float | None:
+        """Score of the answer that is right most often; None where there is no such answer."""
+        return self._of_first("baseline_score", None)
+
+    @property
+    def examples(self) -> int:
+        """Of the validation split that were used."""
+        return self._of_first("examples", 0)
+
+    @property
+    def not_whole(self) -> list[str]:
+        """The splits behind the numbers that are not the official ones."""
+        splits = self.group.runs[0].values.get("not_whole", ()) if self.group.runs else ()
+        return [name for name in splits if name in ("train", self._of_first("split", ""))]
+
+    def _of_first(self, name: str, default: Any) -> Any:
+        """A value that is the same in all runs."""
+        return self.group.runs[0].values.get(self.prefix + name, default) if self.group.runs else default
+
+    def _all(self, name: str) -> list[float]:
+        values = (run.values.get(self.prefix + name) for run in self.group.runs)
+        return [value for value in values if value is not None]
+
+    def _median(self, name: str) -> float | None:
+        return statistics.median(self._all(name)) if self._all(name) else None
 
 
-def settings_of(pairs: Iterable[tuple[Overrides, Result | None]], batch_size: int) -> list[Setting]:
+def group_by_setting(
+    pairs: Iterable[tuple[Overrides, PointResult | None]], batch_size: int
+) -> list[SeedGroup]:
     """Groups the runs of one task by all but the seed.
 
     Args:
         pairs: overrides of each point, and its result if it has one.
         batch_size: where the overrides do not say.
     """
-    groups: dict[tuple[float, int], list[Result | None]] = {}
+    groups: dict[tuple[float, int], list[PointResult | None]] = {}
     for overrides, result in pairs:
         key = (overrides[LEARNING_RATE], overrides.get(BATCH_SIZE, batch_size))
         groups.setdefault(key, []).append(result)
-    return [_setting(*key, results) for key, results in groups.items()]
+    return [_seed_group(*key, results) for key, results in groups.items()]
 
 
-def _setting(learning_rate: float, batch_size: int, results: Sequence[Result | None]) -> Setting:
+def _seed_group(learning_rate: float, batch_size: int, results: Sequence[PointResult | None]) -> SeedGroup:
     done = [result for result in results if result and result.is_done]
     warnings = list(dict.fromkeys(warning for result in done for warning in _warnings(result)))
     runs = tuple(result for result in done if not _warnings(result))
-    return Setting(learning_rate, batch_size, runs, tuple(warnings), len(results))
+    return SeedGroup(learning_rate, batch_size, runs, tuple(warnings), len(results))
 
 
-def _warnings(result: Result) -> list[str]:
+def _warnings(result: PointResult) -> list[str]:
     """What makes a run no result, on any of its splits."""
     found = [
         warning for name, value in result.values.items() if name.endswith("warnings") for warning in value
@@ -107,52 +144,26 @@ def _warnings(result: Result) -> list[str]:
     return found or ([] if result.values.get("score") is not None else ["the score is no number"])
 
 
-def choose(settings: Sequence[Setting]) -> Setting | None:
+def choose(groups: Sequence[SeedGroup]) -> SeedGroup | None:
     """The setting with the best median score, among those with the most runs that count.
 
     The median of fewer runs is another thing: a setting whose other runs failed must not win by luck.
     """
-    most = max((len(setting.runs) for setting in settings), default=0)
+    most = max((len(group.runs) for group in groups), default=0)
     if most == 0:
-        return next(iter(settings), None)
-    complete = [setting for setting in settings if len(setting.runs) == most]
-    return max(complete, key=lambda setting: statistics.median(setting.scores))
+        return next(iter(groups), None)
+    complete = [group for group in groups if len(group.runs) == most]
+    return max(complete, key=lambda group: statistics.median(group.scores))
 
 
-def rows_of(task: Task, setting: Setting) -> list[Row]:
+def rows_of(task: Task, group: SeedGroup) -> list[GlueRow]:
     """The lines of a task: one, or one for each half of MNLI."""
-    if not setting.runs:
-        return [Row(task.title, task, (), {}, None, None, setting, 0, ())]
-    first = setting.runs[0].values
-    prefixes = ["", *(name.removesuffix("split") for name in first if name.endswith("/split"))]
-    return [_row(task, setting, prefix) for prefix in prefixes]
+    names = group.runs[0].values if group.runs else ()
+    halves = [name.removesuffix("split") for name in names if name.endswith("/split")]
+    return [GlueRow(task, group, prefix) for prefix in ("", *halves)]
 
 
-def _row(task: Task, setting: Setting, prefix: str) -> Row:
-    first = setting.runs[0].values
-    split = first[f"{prefix}split"]
-
-    def all_of(name: str) -> tuple[float, ...]:
-        found = (run.values.get(prefix + name) for run in setting.runs)
-        return tuple(value for value in found if value is not None)
-
-    def median(name: str) -> float | None:
-        return statistics.median(all_of(name)) if all_of(name) else None
-
-    return Row(
-        title=HALVES.get(split, task.title),
-        task=task,
-        scores=all_of("score"),
-        metrics={name: value for name in task.metrics if (value := median(name)) is not None},
-        paper_score=median("paper_score"),
-        majority=first.get(f"{prefix}baseline_score"),
-        setting=setting,
-        examples=first[f"{prefix}examples"],
-        not_whole=tuple(name for name in first.get("not_whole", ()) if name in ("train", split)),
-    )
-
-
-def table(rows: Sequence[Row]) -> str:
+def table(rows: Sequence[GlueRow]) -> str:
     """Markdown, with its footnotes."""
     header = [
         "task", "score", "max", "spread", "metrics", "paper", "majority",
@@ -167,10 +178,10 @@ def table(rows: Sequence[Row]) -> str:
             f"* not the whole official split, so the figure compares with no table: {', '.join(partial)}"
         )
     for row in rows:
-        setting = row.setting
-        if setting.warnings and row.title != HALVES["validation_mismatched"]:
-            left_out = f"{setting.expected - len(setting.runs)} of {setting.expected} runs left out"
-            lines.append(f"† {row.title}: {left_out}: {'; '.join(setting.warnings)}")
+        group = row.group
+        if group.warnings and row.title != HALVES["validation_mismatched"]:
+            left_out = f"{group.expected - len(group.runs)} of {group.expected} runs left out"
+            lines.append(f"† {row.title}: {left_out}: {'; '.join(group.warnings)}")
     return "\n".join(lines)
 
 
@@ -180,41 +191,42 @@ SCORE_IS = (
 )
 
 
-def _cells(row: Row) -> list[str]:
-    setting = row.setting
-    mark = ("*" if row.not_whole else "") + ("†" if setting.warnings else "")
-    has_runs = bool(row.scores)
-    whole_count = len(row.scores) == setting.expected
+def _cells(row: GlueRow) -> list[str]:
+    group, has_runs = row.group, bool(row.scores)
+    mark = ("*" if row.not_whole else "") + ("†" if group.warnings else "")
+    complete = len(row.scores) == group.expected
     return [
         row.title + mark,
-        show_value("score", row.score),
-        show_value("score", max(row.scores)) if has_runs else NONE,
-        show_value("score", max(row.scores) - min(row.scores)) if has_runs else NONE,
+        *_score_cells(row.scores),
         ", ".join(f"{name} {show_value(name, value)}" for name, value in row.metrics.items()) or NONE,
         show_value("score", row.paper_score),
         show_value("score", row.majority),
-        format_value(setting.learning_rate) if has_runs else NONE,
-        str(setting.batch_size) if has_runs else NONE,
-        str(setting.expected) if whole_count else f"{len(row.scores)} of {setting.expected}",
+        format_value(group.learning_rate) if has_runs else NONE,
+        str(group.batch_size) if has_runs else NONE,
+        str(group.expected) if complete else f"{len(row.scores)} of {group.expected}",
         f"{row.examples:,}" if has_runs else NONE,
     ]
 
 
-def all_settings(grid: dict[str, list[Setting]]) -> str:
+def _score_cells(scores: Sequence[float]) -> list[str]:
+    """Median, best and spread."""
+    figures = (statistics.median(scores), max(scores), max(scores) - min(scores)) if scores else (None,) * 3
+    return [show_value("score", figure) for figure in figures]
+
+
+def all_settings(groups: Mapping[str, Sequence[SeedGroup]]) -> str:
     """Markdown: a line per task and setting, chosen or not."""
-    rows = []
-    for name, settings in grid.items():
-        for setting in settings:
-            scores = setting.scores
-            rows.append([
-                TASKS[name].title,
-                format_value(setting.learning_rate),
-                str(setting.batch_size),
-                show_value("score", statistics.median(scores)) if scores else NONE,
-                show_value("score", max(scores)) if scores else NONE,
-                show_value("score", max(scores) - min(scores)) if scores else NONE,
-                f"{len(scores)} of {setting.expected}",
-            ])  # fmt: skip
+    rows = [
+        [
+            TASKS[name].title,
+            format_value(group.learning_rate),
+            str(group.batch_size),
+            *_score_cells(group.scores),
+            f"{len(group.runs)} of {group.expected}",
+        ]
+        for name, settings in groups.items()
+        for group in settings
+    ]
     return markdown(["task", "learning rate", "batch", "score", "max", "spread", "runs"], rows)
 
 
@@ -240,7 +252,7 @@ class Average:
         return f"{show_value('score', self.value)}, of {count} {self.text}"
 
 
-def glue_average(rows: Sequence[Row]) -> Average:
+def glue_average(rows: Sequence[GlueRow]) -> Average:
     """The benchmark's: every task counts once."""
     values: dict[str, list[float]] = {}
     for row in rows:
@@ -255,7 +267,7 @@ def glue_average(rows: Sequence[Row]) -> Average:
     return Average(_mean([_mean(found) for found in values.values()]), titles, len(COUNTED), text)
 
 
-def paper_average(rows: Sequence[Row]) -> Average:
+def paper_average(rows: Sequence[GlueRow]) -> Average:
     """The FNet paper's: every column of its table 2 counts once, so MNLI counts twice."""
     found = {row.title: row.paper_score for row in rows if row.task.name in COUNTED}
     values = {title: value for title, value in found.items() if value is not None}
@@ -270,26 +282,26 @@ def _mean(values: Sequence[Any]) -> float | None:
     return statistics.fmean(values) if values else None
 
 
-def to_json(row: Row) -> dict[str, Any]:
+def to_json(row: GlueRow) -> dict[str, Any]:
     """A line of the table as plain values."""
-    has_runs = bool(row.scores)
+    group, scores = row.group, row.scores
     return {
         "title": row.title,
         "task": row.task.name,
         "score": row.score,
-        "max": max(row.scores) if has_runs else None,
-        "spread": max(row.scores) - min(row.scores) if has_runs else None,
-        "scores": list(row.scores),
+        "max": max(scores) if scores else None,
+        "spread": max(scores) - min(scores) if scores else None,
+        "scores": scores,
         "metrics": row.metrics,
         "paper_score": row.paper_score,
         "majority": row.majority,
-        "learning_rate": row.setting.learning_rate if has_runs else None,
-        "batch_size": row.setting.batch_size if has_runs else None,
-        "seed": row.setting.best.overrides.get("seed") if has_runs else None,
-        "step": row.setting.best.values.get("step") if has_runs else None,
-        "runs": len(row.scores),
-        "runs_expected": row.setting.expected,
+        "learning_rate": group.learning_rate if scores else None,
+        "batch_size": group.batch_size if scores else None,
+        "seed": group.best.overrides.get("seed") if scores else None,
+        "step": group.best.values.get("step") if scores else None,
+        "runs": len(scores),
+        "runs_expected": group.expected,
         "examples": row.examples,
-        "not_whole": list(row.not_whole),
-        "warnings": list(row.setting.warnings),
+        "not_whole": row.not_whole,
+        "warnings": list(group.warnings),
     }

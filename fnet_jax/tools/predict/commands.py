@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.tasks.files.records import scalar
-from fnet_jax.tasks.sources.glue import LAYOUTS
+from fnet_jax.tasks.classify.glue import LAYOUTS
+from fnet_jax.tasks.files.reader import scalar
 
 Fields = Mapping[str, Any]
 

@@ -3,12 +3,11 @@
 import collections
 import contextlib
 import dataclasses
-import gzip
 import os
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, Literal
 
 from tqdm import tqdm
 
@@ -17,8 +16,9 @@ from fnet_jax.core.files import remove, temporary_name
 from fnet_jax.inference.model import PREDICTORS, Model
 from fnet_jax.inference.predictor import Predictor
 from fnet_jax.runtime import signals
-from fnet_jax.tasks.answer import squad
-from fnet_jax.tasks.files.records import Format, Record, open_bytes, read_records
+from fnet_jax.tasks.answer.files import question_records
+from fnet_jax.tasks.files.reader import Format, Record, open_bytes, read_records
+from fnet_jax.tasks.tag.conll import conll_records
 from fnet_jax.tools.predict.commands import COMMANDS, FieldNames, Fields
 from fnet_jax.tools.predict.writers import REJECTED_SUFFIX, outputs, to_json
 
@@ -37,7 +37,7 @@ class Source:
     """
 
     path: str
-    form: Format | Literal["squad"]
+    form: Format | Literal["conll", "squad"]
     columns: Sequence[str] | None = None
     word_column: int = 0
 
@@ -45,21 +45,23 @@ class Source:
     def records(self) -> Iterator[Iterator[Record]]:
         """The records; a bar on a terminal shows how much of the file has been read."""
         if self.form == "squad":
-            questions = squad.records(self.path)
+            questions = question_records(self.path)
             yield iter(tqdm(questions, unit="question", disable=None, leave=False))
             return
         name, form = self.path or "stdin", self.form
         with contextlib.ExitStack() as stack:
-            raw = stack.enter_context(open_bytes(self.path)) if self.path else sys.stdin.buffer
-            is_packed = self.path.endswith(".gz")
-            file = cast(BinaryIO, stack.enter_context(gzip.open(raw))) if is_packed else raw
+            file = stack.enter_context(open_bytes(self.path)) if self.path else sys.stdin.buffer
+            if form == "conll":
+                records = conll_records(file, name, self.word_column)
+            else:
+                records = read_records(file, name, form, self.columns)
             size = os.path.getsize(self.path) if self.path else None
             bar = stack.enter_context(tqdm(total=size, unit="B", unit_scale=True, disable=None, leave=False))
 
             def shown() -> Iterator[Record]:
-                for record in read_records(file, name, form, self.columns, self.word_column):
+                for record in records:
                     yield record
-                    bar.update((raw.tell() if self.path else bar.n) - bar.n)
+                    bar.update((file.tell() if self.path else bar.n) - bar.n)
 
             yield shown()
 

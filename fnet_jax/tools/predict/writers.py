@@ -15,8 +15,8 @@ import numpy as np
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import atomic_file, remove
-from fnet_jax.tasks.files.records import Record
-from fnet_jax.tasks.tag.conll import in_columns
+from fnet_jax.tasks.files.reader import Record
+from fnet_jax.tasks.tag.files import in_columns
 from fnet_jax.tools.predict.commands import COMMANDS
 
 REJECTED_SUFFIX = ".rejected.jsonl"

@@ -1,27 +1,19 @@
-"""One point of a sweep: a run in a folder and a process of its own, and what came out.
+"""A point of a sweep: its folder, which config runs there, and what came out.
 
-    python -m fnet_jax.tools.sweep.point --directory=D
-
-trains as D/point.json says and leaves D/result.json. `tools/sweep/run.py` starts this; a point that
-crashes takes nothing with it, and its memory and its devices are free afterwards.
+The folder is the workdir of one training run. `point.json` says what to run, `result.json` how it ended.
 """
 
 import dataclasses
 import hashlib
 import json
-import math
 import os
-import signal
-import sys
-import threading
-import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import ml_collections
-from absl import flags
 
 from fnet_jax.core import config_dict
+from fnet_jax.core import sweep as sweep_lib
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import write_atomically
@@ -32,35 +24,13 @@ POINT_FILE = "point.json"
 RESULT_FILE = "result.json"
 LOG_FILE = "log.txt"
 LOCK_FILE = ".lock"
-OWN_FILES = {POINT_FILE, RESULT_FILE, LOG_FILE, LOCK_FILE}
+_OWN_FILES = {POINT_FILE, RESULT_FILE, LOG_FILE, LOCK_FILE}
+POINTS_DIR = "points"
+DATA_DIR = "data"
 
 
 @dataclasses.dataclass(frozen=True)
-class Point:
-    """One run of a sweep.
-
-    Attributes:
-        overrides: the dotted keys that this point sets, and their values.
-        config: of the run.
-        directory: its workdir.
-    """
-
-    overrides: Overrides
-    config: Config
-    directory: str
-
-    @property
-    def name(self) -> str:
-        """For a person, and the name of the folder."""
-        return point_name(self.overrides)
-
-    def path(self, file: str) -> str:
-        """A file of this point."""
-        return os.path.join(self.directory, file)
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
+class PointResult:
     """How a point ended.
 
     Attributes:
@@ -85,27 +55,123 @@ class Result:
         return self.exit_code == 0
 
 
-def make_point(
-    config: ml_collections.ConfigDict, fixed: Collection[str], overrides: Overrides, directory: str
-) -> Point:
-    """Puts a point's values into the config.
+@dataclasses.dataclass(frozen=True)
+class SweepPoint:
+    """One run of a sweep.
+
+    Attributes:
+        overrides: the dotted keys that this point sets, and their values.
+        config: of the run.
+        directory: its workdir.
+    """
+
+    overrides: Overrides
+    config: Config
+    directory: str
+
+    @property
+    def name(self) -> str:
+        """For a person, and the name of the folder."""
+        return point_name(self.overrides)
+
+    def path(self, file: str) -> str:
+        """A file of this point."""
+        return os.path.join(self.directory, file)
+
+    def result(self) -> PointResult | None:
+        """How a run of this very config ended; None if there was none."""
+        result, saved = load_result(self.directory), self._saved()
+        return result if result and saved and result.fingerprint == fingerprint(saved["config"]) else None
+
+    def done_result(self) -> PointResult | None:
+        """The result, if nothing is left to do."""
+        result = self.result()
+        return result if result and result.is_done else None
+
+    def check_unchanged(self) -> None:
+        """Refuses a folder that holds work of another config.
+
+        Raises:
+            UserError: naming what is different.
+        """
+        saved = _read(self.path(POINT_FILE))
+        if saved is None or self._saved() is not None:
+            return
+        result = load_result(self.directory)
+        if set(os.listdir(self.directory)) <= _OWN_FILES and not (result and result.is_done):
+            return  # it failed before there was anything to lose
+        changes = config_dict.differences(_parse(saved["config"]), self.config)
+        more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
+        raise UserError(
+            f"{self.directory} was begun with another config: {', '.join(changes[:3])}{more}; "
+            "give another --workdir, or delete that folder"
+        )
+
+    def claim(self) -> None:
+        """Writes down that this config runs in the folder.
+
+        Raises:
+            UserError: if the folder holds work of another config.
+        """
+        self.check_unchanged()
+        os.makedirs(self.directory, exist_ok=True)
+        if self._saved() is None:
+            content = {"overrides": self.overrides, "config": config_dict.to_dict(self.config)}
+            write_atomically(self.path(POINT_FILE), json.dumps(content, indent=2))
+
+    def _saved(self) -> dict[str, Any] | None:
+        """What point.json says, if its config is this point's."""
+        saved = _read(self.path(POINT_FILE))
+        return saved if saved and _parse(saved["config"]) == self.config else None
+
+
+def make_points(
+    sweep: sweep_lib.Sweep, config: ml_collections.ConfigDict, fixed: Collection[str], workdir: str
+) -> list[SweepPoint]:
+    """All points with their configs and folders; those of pretraining share their data sets.
 
     Args:
+        sweep: a dict of overrides per point.
         config: with what is common to all points; stays as it is.
         fixed: dotted keys that the user set for all points.
-        overrides: dotted keys of this point.
-        directory: workdir of this point.
+        workdir: of the sweep.
 
     Raises:
-        UserError: if the config cannot work, naming the point.
+        UserError: if the sweep or the config of a point cannot work.
     """
+    sweep_lib.check(sweep, fixed)
+    folder = os.path.join(workdir, POINTS_DIR)
+    made = [make_point(config, fixed, point, os.path.join(folder, point_name(point))) for point in sweep]
+    return [dataclasses.replace(point, config=_share_data(point.config, workdir)) for point in made]
+
+
+def make_point(
+    config: ml_collections.ConfigDict, fixed: Collection[str], overrides: Overrides, directory: str
+) -> SweepPoint:
+    """One point, in the folder `directory`; the other arguments and errors are those of `make_points`."""
     own = config.copy_and_resolve_references()
     try:
         own.update_from_flattened_dict(overrides)
         made = cli.make_config(own, [*fixed, *overrides])
     except (TypeError, ValueError) as error:
         raise UserError(f"point {point_name(overrides)}: {error}") from error
-    return Point(overrides, made, directory)
+    return SweepPoint(overrides, made, directory)
+
+
+def _share_data(config: Config, workdir: str) -> Config:
+    """Puts the data set where every point that needs the same one looks for it."""
+    if not config.is_pretraining or config.data.dir:
+        return config
+    data = config.data
+    made_of = {
+        "corpus": data.corpus,
+        "text_field": data.text_field,
+        "tokenizer": data.tokenizer or [data.tokenizer_pieces, data.tokenizer_algorithm],
+        "holdout_fraction": data.holdout_fraction,
+        "max_seq_length": config.model.max_seq_length,
+    }
+    directory = os.path.join(workdir, DATA_DIR, fingerprint(made_of))
+    return dataclasses.replace(config, data=dataclasses.replace(data, dir=directory))
 
 
 def fingerprint(config: dict[str, Any]) -> str:
@@ -113,75 +179,35 @@ def fingerprint(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def claim(point: Point) -> None:
-    """Writes down which config runs in this folder.
-
-    Raises:
-        UserError: if the folder holds work of another config.
-    """
-    check_unchanged(point)
-    os.makedirs(point.directory, exist_ok=True)
-    if _saved(point) is None:
-        content = {"overrides": point.overrides, "config": config_dict.to_dict(point.config)}
-        write_atomically(point.path(POINT_FILE), json.dumps(content, indent=2).encode())
-
-
-def check_unchanged(point: Point) -> None:
-    """Refuses a folder that holds work of another config.
-
-    Raises:
-        UserError: naming what is different.
-    """
-    saved = _read(point.path(POINT_FILE))
-    if saved is None or _saved(point) is not None:
-        return
-    result = load_result(point.directory)
-    if set(os.listdir(point.directory)) <= OWN_FILES and not (result and result.is_done):
-        return  # it failed before there was anything to lose
-    changes = config_dict.differences(_parse(saved["config"]), point.config)
-    more = f" (and {len(changes) - 3} more)" if len(changes) > 3 else ""
-    raise UserError(
-        f"{point.directory} was begun with another config: {', '.join(changes[:3])}{more}; "
-        "give another --workdir, or delete that folder"
-    )
-
-
-def result_of(point: Point) -> Result | None:
-    """The result of this very config, done or failed, or None."""
-    result, saved = load_result(point.directory), _saved(point)
-    return result if result and saved and result.fingerprint == fingerprint(saved["config"]) else None
+def load_config(directory: str) -> Config:
+    """The config that is to run in a folder."""
+    saved = _read(os.path.join(directory, POINT_FILE))
+    if saved is None:
+        raise UserError(
+            f"--directory={directory} holds no {POINT_FILE}; python -m fnet_jax.tools.sweep makes it"
+        )
+    return _parse(saved["config"])
 
 
 def save_result(directory: str, exit_code: int, seconds: float, error: str, values: dict[str, Any]) -> None:
     """Leaves `result.json`, whole or not at all."""
-    point = _read(os.path.join(directory, POINT_FILE))
-    assert point is not None
-    mark = fingerprint(point["config"])
-    result = Result(point["overrides"], mark, exit_code, round(seconds, 1), error, values)
+    saved = _read(os.path.join(directory, POINT_FILE))
+    assert saved is not None
+    mark = fingerprint(saved["config"])
+    result = PointResult(saved["overrides"], mark, exit_code, round(seconds, 1), error, values)
     content = json.dumps(dataclasses.asdict(result), indent=2) + "\n"
-    write_atomically(os.path.join(directory, RESULT_FILE), content.encode())
+    write_atomically(os.path.join(directory, RESULT_FILE), content)
 
 
-def load_result(directory: str) -> Result | None:
+def load_result(directory: str) -> PointResult | None:
     """The result in a folder, whatever config it belongs to."""
     values = _read(os.path.join(directory, RESULT_FILE))
-    return Result(**values) if values else None
+    return PointResult(**values) if values else None
 
 
-def last_line(path: str) -> str:
-    """The last line of a log that says something."""
-    if not os.path.exists(path):
-        return ""
-    with open(path, "rb") as file:
-        file.seek(max(0, os.path.getsize(path) - 4096))
-        lines = file.read().decode(errors="replace").replace("\r", "\n").splitlines()
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _saved(point: Point) -> dict[str, Any] | None:
-    """What point.json says, if its config is this point's."""
-    saved = _read(point.path(POINT_FILE))
-    return saved if saved and _parse(saved["config"]) == point.config else None
+def predictions_file(directory: str, task: str, split: str) -> str:
+    """What a point predicts of a split; not the file of `eval.py`, which may be of any step."""
+    return os.path.join(directory, f"submission-{task}-{split}.jsonl")
 
 
 def _parse(config: dict[str, Any]) -> Config:
@@ -197,91 +223,3 @@ def _read(path: str) -> dict[str, Any] | None:
             return json.load(file)
         except json.JSONDecodeError as error:
             raise UserError(f"{path} is not valid JSON ({error}); delete {os.path.dirname(path)}") from error
-
-
-def run(directory: str) -> int:
-    """Trains and evaluates the point in `directory`; returns the exit code of training."""
-    config = _config(directory)
-    begin = time.monotonic()
-
-    from fnet_jax.train.evaluate import evaluate_checkpoint
-    from fnet_jax.train.loop import train
-
-    code = train(config, directory)
-    if code == 0:
-        values = {name: _finite(value) for name, value in evaluate_checkpoint(config, directory).items()}
-        save_result(directory, 0, time.monotonic() - begin, "", values)
-    return code
-
-
-def predict(directory: str, task: str, splits: Sequence[str]) -> None:
-    """Leaves what the point says of splits without labels, in the files of `predictions_file`.
-
-    Args:
-        directory: of a point that is done.
-        task: its own, or another one with the same labels.
-        splits: of that task.
-    """
-    result = load_result(directory)
-    if result is None or not result.is_done:
-        raise UserError(f"--directory={directory} holds no finished run; run the sweep first")
-
-    from fnet_jax.train.evaluate import evaluate_checkpoint, on_task
-
-    config = on_task(_config(directory), task)
-    evaluate_checkpoint(config, directory, result.values["step"], splits, write_predictions=True)
-    for split in splits:
-        made = os.path.join(directory, f"predictions-{task}-{split}.jsonl")
-        os.replace(made, predictions_file(directory, task, split))
-
-
-def predictions_file(directory: str, task: str, split: str) -> str:
-    """Not the file that `eval.py` writes, for that may be of any step."""
-    return os.path.join(directory, f"submission-{task}-{split}.jsonl")
-
-
-def _config(directory: str) -> Config:
-    point = _read(os.path.join(directory, POINT_FILE))
-    if point is None:
-        raise UserError(
-            f"--directory={directory} holds no {POINT_FILE}; python -m fnet_jax.tools.sweep makes it"
-        )
-    return _parse(point["config"])
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no nan: null in its place."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def stop_with_parent() -> None:
-    """Stops this process, saving what is to be saved, when the one that holds its stdin is gone."""
-
-    def watch() -> None:
-        os.read(sys.stdin.fileno(), 1)  # not sys.stdin.read: its lock would be held when Python ends
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def main(argv: Sequence[str]) -> int:
-    """Runs one point, or predicts with one that is done."""
-    del argv
-    flag = flags.FLAGS
-    if not flag.directory:
-        raise UserError(f"--directory is not given; name a folder with a {POINT_FILE}")
-    directory = os.path.abspath(flag.directory)
-    if flag.stop_with_parent:
-        stop_with_parent()
-    if flag.predict:
-        predict(directory, flag.predict, flag.splits)
-        return 0
-    return run(directory)
-
-
-if __name__ == "__main__":
-    flags.DEFINE_string("directory", None, "Folder of the point.")
-    flags.DEFINE_string("predict", None, "Do not train; predict --splits of this task.")
-    flags.DEFINE_list("splits", [], "What to predict.")
-    flags.DEFINE_bool("stop_with_parent", False, "Stop as by SIGTERM when stdin is closed.")
-    cli.run(main)

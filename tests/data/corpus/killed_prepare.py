@@ -5,11 +5,11 @@ import pickle
 import sys
 import time
 
-from fnet_jax.data.corpus import parts, prepare, sources, work
+from fnet_jax.data.corpus import parts, prepare, sources, workers
 
 sources._MIN_SHARD_BYTES = int(sys.argv[2])
-work._SMALL_BYTES = 0
-save_part = parts._save_part
+workers._SMALL_BYTES = 0
+save_part = parts._save_manifest
 is_first = True
 
 
@@ -30,7 +30,7 @@ def save_first(part, directory, index) -> None:
     save_part(part, directory, index)
 
 
-parts._save_part = save_slowly
+parts._save_manifest = save_slowly
 
 if __name__ == "__main__":
     with open(sys.argv[1], "rb") as file:
@@ -38,5 +38,5 @@ if __name__ == "__main__":
     if len(arguments) == 3:
         prepare.prepare(*arguments, num_processes=2, progress=False)
     else:
-        parts._save_part = save_first
-        prepare.prepare_shard(*arguments, num_processes=1, progress=False)
+        parts._save_manifest = save_first
+        prepare.prepare_share(*arguments, num_processes=1, progress=False)

@@ -8,7 +8,7 @@ import pytest
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import dataset
-from fnet_jax.data.corpus import prepare, sources, work
+from fnet_jax.data.corpus import prepare, sources, workers
 from fnet_jax.data.dataset import load_info
 from tests.conftest import REPOSITORY
 from tests.data.conftest import MAX_SEQ_LENGTH
@@ -22,7 +22,7 @@ from fnet_jax.data.corpus import beam
 @pytest.fixture(autouse=True)
 def many_parts(monkeypatch):
     monkeypatch.setattr(sources, "_MIN_SHARD_BYTES", SHARD_BYTES)
-    monkeypatch.setattr(work, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(workers, "_SMALL_BYTES", 0)
 
 
 def with_beam(data, directory, *options, runner="DirectRunner"):
@@ -46,7 +46,7 @@ def test_beam_makes_what_one_machine_makes(small_data, tmp_path, options):
 
 
 def test_beam_makes_only_what_is_missing(small_data, tmp_path, monkeypatch):
-    prepare.prepare_shard(small_data, MAX_SEQ_LENGTH, str(tmp_path / "begun"), 0, 2, 1, progress=False)
+    prepare.prepare_share(small_data, MAX_SEQ_LENGTH, str(tmp_path / "begun"), 0, 2, 1, progress=False)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "begun").glob("*.array_record")}
     with_beam(small_data, tmp_path / "begun")
     assert before == {path: path.stat().st_mtime_ns for path in before}

@@ -15,7 +15,7 @@ from array_record.python import array_record_module
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import dataset
-from fnet_jax.data.corpus import parts, prepare, sources, work
+from fnet_jax.data.corpus import parts, prepare, sources, workers
 from fnet_jax.data.dataset import check_info, load_info
 from fnet_jax.data.segments import Segment, document_hash
 from fnet_jax.data.tokenizer import load_tokenizer, train_tokenizer
@@ -48,7 +48,7 @@ def read_segments(directory, split) -> list[Segment]:
 @pytest.fixture
 def many_shards(monkeypatch):
     monkeypatch.setattr(sources, "_MIN_SHARD_BYTES", SHARD_BYTES)
-    monkeypatch.setattr(work, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(workers, "_SMALL_BYTES", 0)
 
 
 def test_the_counts_are_true(dataset_dir, tokenizer_path):
@@ -140,7 +140,7 @@ def test_an_interrupted_run_is_not_finished_differently(small_data, tmp_path, ma
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parts, "_save_part", stop)
+    monkeypatch.setattr(parts, "_save_manifest", stop)
     with pytest.raises(KeyboardInterrupt):
         run(small_data, tmp_path)
     monkeypatch.undo()

@@ -16,7 +16,7 @@ import pytest
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import dataset
-from fnet_jax.data.corpus import parts, plan, prepare, sources, work
+from fnet_jax.data.corpus import parts, preparation, prepare, sources, workers
 from fnet_jax.data.dataset import load_info
 from fnet_jax.data.tokenizer import train_tokenizer
 from tests.conftest import REPOSITORY
@@ -29,7 +29,7 @@ NUM_PARTS = 14
 @pytest.fixture(autouse=True)
 def many_parts(monkeypatch):
     monkeypatch.setattr(sources, "_MIN_SHARD_BYTES", SHARD_BYTES)
-    monkeypatch.setattr(work, "_SMALL_BYTES", 0)
+    monkeypatch.setattr(workers, "_SMALL_BYTES", 0)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def whole(mixed, tmp_path_factory):
 
 def make_shard(data, directory, shard, num_shards, **options):
     options = {"num_processes": 1, "progress": False, **options}
-    return prepare.prepare_shard(data, MAX_SEQ_LENGTH, str(directory), shard, num_shards, **options)
+    return prepare.prepare_share(data, MAX_SEQ_LENGTH, str(directory), shard, num_shards, **options)
 
 
 def merge(data, directory):
@@ -143,7 +143,7 @@ def test_shards_with_other_settings_than_their_siblings_are_refused(mixed, token
     with pytest.raises(UserError, match=r"data\.tokenizer=.*small\.model', not .*copy\.model"):
         make_shard(same_name, tmp_path, 1, 3)
     with pytest.raises(UserError, match=r"model\.max_seq_length=64, not 32"):
-        prepare.prepare_shard(mixed, 32, str(tmp_path), 1, 3, progress=False)
+        prepare.prepare_share(mixed, 32, str(tmp_path), 1, 3, progress=False)
     with pytest.raises(UserError, match=r"data\.holdout_fraction=0\.2, not 0\.5"):
         make_shard(dataclasses.replace(mixed, holdout_fraction=0.5), tmp_path, 1, 3)
     with pytest.raises(UserError, match=r"data\.corpus=.*, not 'pydocs'"):
@@ -173,7 +173,7 @@ def test_a_corpus_or_tokenizer_exchanged_between_shards_is_noticed(mixed, tokeni
 def test_a_part_made_at_the_same_time_with_other_settings_does_not_count(mixed, whole, tmp_path):
     """Two jobs that begin in the same moment on a file system without locks."""
     make_shard(dataclasses.replace(mixed, holdout_fraction=0.5), tmp_path, 0, 2)
-    (tmp_path / plan.PLAN_FILE).unlink()
+    (tmp_path / preparation.SETTINGS_FILE).unlink()
     make_shard(mixed, tmp_path, 1, 2)
     with pytest.raises(UserError, match="run again --shard=0/2"):
         merge(mixed, tmp_path)
@@ -221,7 +221,7 @@ def test_a_killed_shard_is_made_again_and_nothing_else_is_touched(mixed, whole, 
 
 
 def test_whoever_waits_for_another_process_says_so(mixed, tmp_path, capfd):
-    with plan.lock(str(tmp_path), shared=True):
+    with preparation.Preparation.open(mixed, MAX_SEQ_LENGTH, str(tmp_path)).lock(shared=True):
         waiting = threading.Thread(target=lambda: run(mixed, tmp_path))
         waiting.start()
         while "Waiting for another process that prepares" not in capfd.readouterr().err:
@@ -232,7 +232,7 @@ def test_whoever_waits_for_another_process_says_so(mixed, tmp_path, capfd):
 
 
 def test_too_little_space_is_said_before_anything_is_made(mixed, tmp_path, monkeypatch):
-    monkeypatch.setattr(plan, "_LEAST_RATIO", 1e15)
+    monkeypatch.setattr(preparation, "_LEAST_RATIO", 1e15)
     monkeypatch.setattr(parts, "make_part", lambda *_: pytest.fail("begun"))
     with pytest.raises(UserError, match=r"has .* GB free, and what is to be prepared takes at least"):
         make_shard(mixed, tmp_path, 0, 2)

@@ -9,10 +9,14 @@ import tensorflow_datasets as tfds
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.data.corpus import sources
-from fnet_jax.data.corpus.shards import Broken
-from fnet_jax.data.corpus.sources import open_source
+from fnet_jax.data.corpus.shards import Unreadable
+from fnet_jax.data.corpus.sources import Source, open_source
 
 TEXTS = [f"Document {i} says \u00e4 thing.\nThen it says another one." for i in range(50)]
+
+
+def documents(source: Source) -> list[str | Unreadable]:
+    return [document for shard in source.shards for document in shard]
 
 
 def jsonl(texts, field="text") -> bytes:
@@ -27,16 +31,16 @@ def test_text_files_are_a_document_each(tmp_path):
     (tmp_path / "b" / "b.txt").write_text("Second")
     (tmp_path / "readme.md").write_text("Not taken from a folder")
     source = open_source(str(tmp_path))
-    assert list(source) == ["First\r\nline\r\n", "Second"]
+    assert documents(source) == ["First\r\nline\r\n", "Second"]
     assert len(source.shards) == 1
-    assert list(open_source(str(tmp_path / "*.md"))) == ["Not taken from a folder"]
-    assert list(open_source(str(tmp_path / "**" / "b.txt"))) == ["Second"]
+    assert documents(open_source(str(tmp_path / "*.md"))) == ["Not taken from a folder"]
+    assert documents(open_source(str(tmp_path / "**" / "b.txt"))) == ["Second"]
 
 
 def test_wikitext_is_a_document_per_article(tmp_path):
     path = tmp_path / "wiki.tokens"
     path.write_text(" \n = One = \n \n Text . \n = = Part = = \n More . \n = Two = \n Text . \n")
-    assert [" ".join(text.split()) for text in open_source(str(path))] == [
+    assert [" ".join(text.split()) for text in documents(open_source(str(path)))] == [
         "= One = Text . = = Part = = More .",
         "= Two = Text .",
     ]
@@ -54,7 +58,7 @@ def test_a_large_wikitext_file_is_cut_at_articles(tmp_path, monkeypatch, shard_b
     else:
         articles[0] = begin.removeprefix("\ufeff") + articles[0]
     source = open_source(str(path))
-    assert list(source) == articles
+    assert documents(source) == articles
     assert (len(source.shards) > 1) == (shard_bytes < path.stat().st_size)
 
 
@@ -62,7 +66,7 @@ def test_a_large_text_without_articles_is_one_document(tmp_path, monkeypatch):
     monkeypatch.setattr(sources, "_MIN_SHARD_BYTES", 100)
     (tmp_path / "a.txt").write_text("\n".join(TEXTS))
     assert len(open_source(str(tmp_path)).shards) > 10
-    assert list(open_source(str(tmp_path))) == ["\n".join(TEXTS)]
+    assert documents(open_source(str(tmp_path))) == ["\n".join(TEXTS)]
 
 
 @pytest.mark.parametrize("shard_bytes", [1, 100, 777, 1 << 20])
@@ -71,20 +75,19 @@ def test_jsonl_is_cut_at_lines(tmp_path, monkeypatch, shard_bytes):
     path = tmp_path / "x.jsonl"
     path.write_bytes(jsonl(TEXTS))
     source = open_source(str(path))
-    assert list(source) == TEXTS
+    assert documents(source) == TEXTS
     assert len(source.shards) == -(-path.stat().st_size // max(shard_bytes, path.stat().st_size // 512))
 
 
 def test_gzipped_jsonl_under_both_names(tmp_path):
     for name in ("c4-train.00000-of-01024.json.gz", "y.jsonl.gz"):
         (tmp_path / name).write_bytes(gzip.compress(jsonl(TEXTS)))
-    assert list(open_source(str(tmp_path))) == TEXTS * 2
+    assert documents(open_source(str(tmp_path))) == TEXTS * 2
 
 
 def test_truncated_gzip_is_a_broken_record(tmp_path):
     (tmp_path / "y.jsonl.gz").write_bytes(gzip.compress(jsonl(TEXTS))[:-20])
-    documents = list(open_source(str(tmp_path)))
-    assert isinstance(documents[-1], Broken)
+    assert isinstance(documents(open_source(str(tmp_path)))[-1], Unreadable)
 
 
 def test_parquet_by_row_groups(tmp_path, monkeypatch):
@@ -93,7 +96,7 @@ def test_parquet_by_row_groups(tmp_path, monkeypatch):
     pyarrow.parquet.write_table(pyarrow.table({"body": texts}), tmp_path / "x.parquet", row_group_size=7)
     source = open_source(str(tmp_path), "body")
     assert len(source.shards) > 1
-    assert list(source) == [*TEXTS, Broken("missing field"), Broken("empty")]
+    assert documents(source) == [*TEXTS, Unreadable("missing field"), Unreadable("empty")]
     with pytest.raises(UserError, match=r"data\.text_field='text' is no column of .*x\.parquet; it has body"):
         open_source(str(tmp_path), "text")
 
@@ -103,7 +106,7 @@ def test_parquet_columns_of_text_only(tmp_path):
     columns = {name: pyarrow.array(["Text."], "string").cast(kind) for name, kind in kinds.items()}
     pyarrow.parquet.write_table(pyarrow.table({**columns, "number": [1]}), tmp_path / "x.parquet")
     for name in kinds:
-        assert list(open_source(str(tmp_path), name)) == ["Text."]
+        assert documents(open_source(str(tmp_path), name)) == ["Text."]
     with pytest.raises(UserError, match=r"data\.text_field='number' of .* holds int64, not text"):
         open_source(str(tmp_path), "number")
     (tmp_path / "x.parquet").write_bytes(b"no Parquet")
@@ -115,7 +118,7 @@ def test_mixed_folders(tmp_path):
     (tmp_path / "a.jsonl").write_bytes(jsonl(TEXTS[:2]))
     (tmp_path / "b.txt").write_text("Text")
     pyarrow.parquet.write_table(pyarrow.table({"text": TEXTS[2:4]}), tmp_path / "c.parquet")
-    assert set(open_source(str(tmp_path))) == {*TEXTS[:4], "Text"}
+    assert set(documents(open_source(str(tmp_path)))) == {*TEXTS[:4], "Text"}
 
 
 def test_broken_records_are_marked(tmp_path):
@@ -131,7 +134,7 @@ def test_broken_records_are_marked(tmp_path):
     ]
     (tmp_path / "x.jsonl").write_bytes(b"\n".join(lines) + b"\n\n")
     (tmp_path / "y.txt").write_bytes(b"\xff\xfe")
-    reasons = [item.reason for item in open_source(str(tmp_path)) if isinstance(item, Broken)]
+    reasons = [item.reason for item in documents(open_source(str(tmp_path))) if isinstance(item, Unreadable)]
     assert reasons == [
         "invalid UTF-8",
         "invalid JSON",
@@ -163,8 +166,8 @@ def test_shards_are_picklable_and_the_fingerprint_is_stable(tmp_path):
 
 def test_the_embedded_corpus_has_a_shard_per_library():
     source = open_source("pydocs")
-    assert "numpy" in [shard.name for shard in source.shards]
-    assert isinstance(next(iter(source)), str)
+    assert "numpy" in [shard.library for shard in source.shards]
+    assert isinstance(next(iter(source.shards[0])), str)
 
 
 class TinyText(tfds.core.GeneratorBasedBuilder):
@@ -197,14 +200,14 @@ def test_a_prepared_tfds_data_set_is_read_without_tensorflow(tfds_dir, monkeypat
     monkeypatch.setattr(sources, "_MIN_SHARD_BYTES", shard_bytes)
     source = open_source(f"tfds:{tfds_dir}")
     assert (len(source.shards) > 1) == (shard_bytes == 500)
-    assert sorted(source) == sorted(TEXTS)
-    assert sorted(open_source(f"tfds:{tfds_dir}:validation")) == TEXTS[:3]
+    assert sorted(documents(source)) == sorted(TEXTS)
+    assert sorted(documents(open_source(f"tfds:{tfds_dir}:validation"))) == TEXTS[:3]
 
 
 def test_a_tfds_data_set_by_name(tfds_dir, monkeypatch):
     data_dir = tfds_dir.split("/tiny_text/")[0]
     monkeypatch.setattr(tfds, "builder_cls", lambda name: lambda **kw: TinyText(data_dir=data_dir, **kw))
-    assert sorted(open_source("tfds:tiny_text")) == sorted(TEXTS)
+    assert sorted(documents(open_source("tfds:tiny_text"))) == sorted(TEXTS)
 
 
 def test_tfds_mistakes_are_said(tfds_dir, tmp_path, monkeypatch):

@@ -2,8 +2,8 @@
 
 import pytest
 
+from fnet_jax.tasks.answer.files import Answer
 from fnet_jax.tasks.answer.scores import exact_match, normalized, score_answers, token_f1
-from fnet_jax.tasks.answer.squad import Answer
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,15 @@ def test_csv_has_quotes_line_breaks_and_the_line_each_row_begins_on(tmp_path):
     assert table.lines == [2, 5, 6]
 
 
+def test_csv_of_old_macs(tmp_path):
+    """A carriage return alone ends a line; in quotes it is part of the text."""
+    path = tmp_path / "x.csv"
+    path.write_bytes(b'text,label\ra,b\r\r"c\rd",e\rf,g')
+    table = read_table(str(path), ["text", "label"])
+    assert table.columns == {"text": ["a", "c\rd", "f"], "label": ["b", "e", "g"]}
+    assert table.lines == [2, 4, 6]
+
+
 def test_texts_may_be_longer_than_the_csv_module_likes(tmp_path):
     path = tmp_path / "x.csv"
     text = "word " * 100_000

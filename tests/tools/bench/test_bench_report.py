@@ -37,7 +37,7 @@ def test_table(two_lengths):
     assert two_lengths.table().splitlines() == [
         "dtype float32",
         "",
-        "| length | case | median ms | quartiles ms | times slow | tokens/s | memory MiB | warning  |",
+        "| length | case | median ms | quartiles ms | times slow | tokens/s | memory MiB | remark  |",
         "|-------:|------|----------:|-------------:|-----------:|---------:|-----------:|---------|",
         "|      8 | slow |      20.0 | 15.0 to 25.0 |       1.00 |   50,000 |          3 | -       |",
         "|      8 | fast |      4.00 | 2.50 to 4.50 |       6.00 |  250,000 |          3 | is fft  |",
@@ -90,7 +90,7 @@ def test_milliseconds(seconds, shown):
 
 
 def test_machine():
-    facts = machine(["mixing", "--name=a b", "--warning=c"])
+    facts = machine(["mixing", "--name=a b", "--remark=c"])
     assert facts["command"] == "python -m fnet_jax.tools.bench mixing '--name=a b'"
     assert facts["devices"].endswith("x cpu")
     assert facts["versions"]["jax"]

@@ -15,15 +15,16 @@ from fnet_jax.core import config_dict
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import save_config
 from fnet_jax.tasks.table import TASKS
-from fnet_jax.tools.glue import __main__ as glue
 from fnet_jax.tools.glue import table as glue_table
-from fnet_jax.tools.glue.job import Job, Plan
+from fnet_jax.tools.glue.conclude import conclude
+from fnet_jax.tools.glue.job import GlueJob, GlueOptions
 from fnet_jax.tools.glue.submission import validate
-from fnet_jax.tools.glue.table import choose, glue_average, paper_average, rows_of, settings_of
+from fnet_jax.tools.glue.table import choose, glue_average, group_by_setting, paper_average, rows_of
 from fnet_jax.tools.sweep import run as runner
-from fnet_jax.tools.sweep.point import Result
+from fnet_jax.tools.sweep.point import PointResult
 from fnet_jax.train.loop import train
 from tests.conftest import REPOSITORY, run, smoke_config
+from tests.in_process import run_in_process
 from tests.made_up import write_glue
 from tests.tools.sweep.test_run import FAKE
 
@@ -56,11 +57,11 @@ def result(task, score, rate=1e-5, seed=0, batch=None, warnings=(), **more):
         }
         found |= {name: own for name in TASKS[task].metrics}
         values |= {(f"{split}/" if index else "") + name: value for name, value in found.items()}
-    return overrides, Result(overrides, "", 0, 1.0, "", {**values, **more})
+    return overrides, PointResult(overrides, "", 0, 1.0, "", {**values, **more})
 
 
 def setting_of(*pairs):
-    (setting,) = settings_of(pairs, 64)
+    (setting,) = group_by_setting(pairs, 64)
     return setting
 
 
@@ -96,7 +97,7 @@ def test_averages_of_some_tasks_say_so():
     assert str(paper_average(rows)).startswith("40.0, of 1 of 9 columns (CoLA) ")
     only_mm = {"split": "validation_mismatched", "examples": 5, "score": 0.7, "paper_score": 0.7}
     overrides = {RATE: 1e-5, "seed": 0}
-    half = rows_of(TASKS["mnli"], setting_of((overrides, Result(overrides, "", 0, 1.0, "", only_mm))))
+    half = rows_of(TASKS["mnli"], setting_of((overrides, PointResult(overrides, "", 0, 1.0, "", only_mm))))
     assert "MNLI counts as MNLI-mm alone" in str(glue_average(half))
     assert glue_average([]).value is None
     assert str(glue_average([])).startswith("-, of 0 of 8 tasks (none)")
@@ -105,7 +106,7 @@ def test_averages_of_some_tasks_say_so():
 def test_the_best_median_counts_and_its_best_seed_speaks():
     lucky = [result("rte", score, 1e-5, seed) for seed, score in enumerate([0.5, 0.51, 0.9])]
     steady = [result("rte", score, 5e-5, seed) for seed, score in enumerate([0.61, 0.63, 0.62])]
-    setting = choose(settings_of([*lucky, *steady], 64))
+    setting = choose(group_by_setting([*lucky, *steady], 64))
     assert (setting.learning_rate, setting.batch_size) == (5e-5, 64)
     assert setting.best.overrides["seed"] == 1
     (row,) = rows_of(TASKS["rte"], setting)
@@ -115,18 +116,18 @@ def test_the_best_median_counts_and_its_best_seed_speaks():
 def test_a_setting_with_fewer_runs_does_not_win_by_luck():
     whole = [result("rte", 0.6, 1e-5, seed) for seed in range(2)]
     cut = [result("rte", 0.9, 5e-5, 0), ({"task": "rte", RATE: 5e-5, "seed": 1}, None)]
-    assert choose(settings_of([*cut, *whole], 64)).learning_rate == 1e-5
+    assert choose(group_by_setting([*cut, *whole], 64)).learning_rate == 1e-5
     failed = {"task": "rte", RATE: 5e-5, "seed": 1}
-    cut[1] = (failed, Result(failed, "", 3, 1.0, "error: loss is nan"))
-    assert choose(settings_of([*cut, *whole], 64)).learning_rate == 1e-5
+    cut[1] = (failed, PointResult(failed, "", 3, 1.0, "error: loss is nan"))
+    assert choose(group_by_setting([*cut, *whole], 64)).learning_rate == 1e-5
     cut[1] = result("rte", 0.9, 5e-5, 1, warnings=["constant"])
-    assert choose(settings_of([*cut, *whole], 64)).learning_rate == 1e-5
+    assert choose(group_by_setting([*cut, *whole], 64)).learning_rate == 1e-5
 
 
 def test_batch_sizes_are_settings_too():
     pairs = [result("rte", 0.5, batch=32), result("rte", 0.6, batch=64)]
-    assert [setting.batch_size for setting in settings_of(pairs, 8)] == [32, 64]
-    assert choose(settings_of(pairs, 8)).batch_size == 64
+    assert [setting.batch_size for setting in group_by_setting(pairs, 8)] == [32, 64]
+    assert choose(group_by_setting(pairs, 8)).batch_size == 64
 
 
 def test_a_flawed_task_is_no_result():
@@ -169,7 +170,7 @@ def test_table():
 
 
 @pytest.fixture
-def plan(tmp_path, monkeypatch):
+def options(tmp_path, monkeypatch):
     """A job over four tasks with files of a line or two; its runs answer at once."""
     monkeypatch.setattr(runner, "PROGRAM", [FAKE])
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
@@ -192,7 +193,7 @@ def plan(tmp_path, monkeypatch):
     start = tmp_path / "pretrained"
     os.makedirs(start)
     save_config(config_dict.parse(pretrain.get_config("smoke")), str(start))
-    return Plan(
+    return GlueOptions(
         config_file=str(REPOSITORY / "configs" / "glue.py"),
         config_arg="smoke",
         overrides={},
@@ -222,20 +223,20 @@ def submitted(workdir, name):
         return archive.read(f"{name}.tsv").decode().splitlines()
 
 
-def test_a_whole_job(plan, capsys):
-    job = Job(plan)
-    os.makedirs(plan.workdir)
+def test_a_whole_job(options, capsys):
+    job = GlueJob(options)
+    os.makedirs(options.workdir)
     job.run()
-    assert glue.conclude(job) == 0
+    assert conclude(job) == 0
     shown = capsys.readouterr().out
     assert "SST-2 is skipped: data.dir=" in shown
-    assert starts(plan.workdir) == 3 * 2 * 2
+    assert starts(options.workdir) == 3 * 2 * 2
 
-    best = os.path.join(plan.workdir, "mnli", "optim.learning_rate=5e-05,seed=1", "checkpoints", "7")
+    best = os.path.join(options.workdir, "mnli", "optim.learning_rate=5e-05,seed=1", "checkpoints", "7")
     assert {point.config.init_from for point in job.points["rte"]} == {best}
-    assert {point.config.init_from for point in job.points["cola"]} == {plan.init_from}
+    assert {point.config.init_from for point in job.points["cola"]} == {options.init_from}
 
-    content = json.loads((pathlib.Path(plan.workdir) / "results.json").read_text())
+    content = json.loads((pathlib.Path(options.workdir) / "results.json").read_text())
     by_title = {row["title"]: row for row in content["tasks"]}
     assert list(by_title) == ["CoLA", "MNLI-m", "MNLI-mm", "RTE"]
     assert by_title["MNLI-m"]["score"] == pytest.approx(0.61)
@@ -246,28 +247,28 @@ def test_a_whole_job(plan, capsys):
     assert (average["of"], average["total"]) == (["CoLA", "MNLI", "RTE"], 8)
     assert "of 3 of 8 tasks (CoLA, MNLI, RTE)" in shown
 
-    assert validate(os.path.join(plan.workdir, "submission.zip")) == []
+    assert validate(os.path.join(options.workdir, "submission.zip")) == []
     assert "submission: SST-2.tsv has no predictions" in shown
     assert "submission: AX.tsv" not in shown
-    assert submitted(plan.workdir, "AX")[1:3] == ["0\tneutral", "1\tentailment"], "of seed 1 of MNLI"
-    assert submitted(plan.workdir, "CoLA")[1:3] == ["0\t1", "1\t0"], "of seed 1"
-    assert (pathlib.Path(plan.workdir) / "table.png").stat().st_size > 5_000
+    assert submitted(options.workdir, "AX")[1:3] == ["0\tneutral", "1\tentailment"], "of seed 1 of MNLI"
+    assert submitted(options.workdir, "CoLA")[1:3] == ["0\t1", "1\t0"], "of seed 1"
+    assert (pathlib.Path(options.workdir) / "table.png").stat().st_size > 5_000
 
-    again = Job(plan)
+    again = GlueJob(options)
     again.run()
-    assert glue.conclude(again) == 0
-    assert starts(plan.workdir) == 3 * 2 * 2, "nothing is run twice"
-    assert json.loads((pathlib.Path(plan.workdir) / "results.json").read_text()) == content
+    assert conclude(again) == 0
+    assert starts(options.workdir) == 3 * 2 * 2, "nothing is run twice"
+    assert json.loads((pathlib.Path(options.workdir) / "results.json").read_text()) == content
 
 
-def test_tasks_from_mnli_wait_for_it(plan, monkeypatch, capsys):
+def test_tasks_from_mnli_wait_for_it(options, monkeypatch, capsys):
     """One run of MNLI failed, so what comes after it is not run, and not lost either."""
-    job = Job(plan)
-    os.makedirs(plan.workdir)
+    job = GlueJob(options)
+    os.makedirs(options.workdir)
     monkeypatch.setattr(runner, "PROGRAM", ["-c", "raise SystemExit(5)"])
     job.run()
-    assert starts(plan.workdir) == 0
-    assert glue.conclude(job) == 1
+    assert starts(options.workdir) == 0
+    assert conclude(job) == 1
     shown = capsys.readouterr().out
     assert "RTE is not in the table: it starts from MNLI, whose runs are not all done" in shown
     assert "task=mnli,optim.learning_rate=1e-05,seed=0 failed (5)" in shown
@@ -282,21 +283,17 @@ def test_tasks_from_mnli_wait_for_it(plan, monkeypatch, capsys):
         ({"learning_rates": [-1.0]}, "optim.learning_rate=-1.0 must be greater than 0"),
     ],
 )
-def test_a_plan_that_cannot_work_is_refused(plan, change, says):
+def test_options_that_cannot_work_are_refused(options, change, says):
     with pytest.raises(UserError) as error:
-        Job(Plan(**{**vars(plan), **change}))
+        GlueJob(GlueOptions(**{**vars(options), **change}))
     assert says in str(error.value)
 
 
-def test_a_damaged_file_is_no_missing_task(plan):
-    path = pathlib.Path(plan.data_dir) / "RTE" / "dev.tsv"
+def test_a_damaged_file_is_no_missing_task(options):
+    path = pathlib.Path(options.data_dir) / "RTE" / "dev.tsv"
     path.write_text(path.read_text().replace("entailment", "entailed"))
     with pytest.raises(UserError, match="label 'entailed' is unknown"):
-        Job(plan)
-
-
-def command(*flags):
-    return run(sys.executable, "-m", "fnet_jax.tools.glue", *flags)
+        GlueJob(options)
 
 
 @pytest.mark.parametrize(
@@ -313,7 +310,7 @@ def command(*flags):
     ],
 )
 def test_bad_flags_are_one_line_and_exit_code_2(flags, says):
-    found = command(*flags)
+    found = run_in_process("fnet_jax.tools.glue", *flags)
     assert found.returncode == 2
     assert found.stderr.startswith("error: ")
     assert found.stderr.count("\n") == 1
@@ -324,7 +321,7 @@ def test_validate(tmp_path):
     path = tmp_path / "x.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("CoLA.tsv", "index\tprediction\n0\t2\n")
-    found = command(f"--validate={path}")
+    found = run_in_process("fnet_jax.tools.glue", f"--validate={path}")
     assert found.returncode == 1
     assert "SST-2.tsv is missing" in found.stdout
 
@@ -338,7 +335,7 @@ def test_a_real_run(overrides, tmp_path):
         "--config=configs/glue.py:smoke", f"--init_from={tmp_path}/P", f"--data_dir={tmp_path}/glue",
         f"--workdir={tmp_path}/W", "--tasks=stsb,rte", "--seeds=1", "--learning_rates=1e-2",
     ]  # fmt: skip
-    found = command(*flags)
+    found = run(sys.executable, "-m", "fnet_jax.tools.glue", *flags)
     assert found.returncode == 0, found.stdout + found.stderr
     assert "RTE is skipped" in found.stdout
     (row,) = json.loads((tmp_path / "W" / "results.json").read_text())["tasks"]

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.tasks.sources.glue import read_glue
+from fnet_jax.tasks.classify.glue import read_glue
 from fnet_jax.tasks.table import TASKS
 from fnet_jax.tools.glue import submission
 from fnet_jax.tools.glue.submission import FILES, validate, write_submission

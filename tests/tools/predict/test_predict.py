@@ -18,7 +18,7 @@ from fnet_jax.bridge import portable
 from fnet_jax.core.errors import MachineError, UserError
 from fnet_jax.core.files import atomic_file
 from fnet_jax.inference.preprocessing import Counts
-from fnet_jax.tasks.predictions import Prediction
+from fnet_jax.tasks.classify.predictions import Prediction
 from fnet_jax.tools.predict import files as predict_files
 from fnet_jax.tools.predict.commands import COMMANDS
 from fnet_jax.tools.predict.files import Source

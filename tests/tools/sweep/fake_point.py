@@ -1,4 +1,4 @@
-"""Stands in for `fnet_jax.tools.sweep.point`: answers at once, with numbers made from the config."""
+"""Stands in for `fnet_jax.tools.sweep.run_point`: answers at once, with numbers made from the config."""
 
 import json
 import os

@@ -15,10 +15,9 @@ from fnet_jax.configs import pretrain
 from fnet_jax.core import sweep
 from fnet_jax.core.errors import UserError
 from fnet_jax.tools.sweep import run as runner
-from fnet_jax.tools.sweep.__main__ import make_points
-from fnet_jax.tools.sweep.point import load_result, make_point, result_of
-from fnet_jax.tools.sweep.results import Results
-from fnet_jax.tools.sweep.run import Stopped, run_points
+from fnet_jax.tools.sweep.point import fingerprint, load_result, make_point, make_points
+from fnet_jax.tools.sweep.results import SweepResults
+from fnet_jax.tools.sweep.run import run_points
 from tests.conftest import REPOSITORY
 
 FAKE = str(pathlib.Path(__file__).parent / "fake_point.py")
@@ -54,8 +53,8 @@ def test_done_points_are_skipped_and_failed_ones_retried(tmp_path, capfd):
     run_points(todo)
     assert "4 points: 2 done, 2 to run" in capfd.readouterr().out
     assert [starts(point) for point in todo] == [1, 2, 2, 1]
-    results = Results.read(todo)
-    assert results.unfinished() == (2, 0)
+    results = SweepResults.read(todo)
+    assert (results.failed, results.missing) == (2, 0)
     assert "2 of 4 points failed" in results.summary()
 
 
@@ -63,7 +62,7 @@ def test_one_index(tmp_path, capfd):
     todo = points(tmp_path, sweep.values("seed", range(3)))
     run_points(todo, index=1)
     assert "[2/3] seed=1" in capfd.readouterr().out
-    assert [result_of(point) is not None for point in todo] == [False, True, False]
+    assert [point.result() is not None for point in todo] == [False, True, False]
     run_points(todo, index=1)
     assert starts(todo[1]) == 1
 
@@ -81,7 +80,7 @@ def test_another_config_in_the_same_place_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"train.num_train_steps: 12 -> 24; give another --workdir"):
         run_points(changed)
     assert starts(changed[0]) == 0, "refused before anything runs"
-    assert result_of(changed[1]) is None
+    assert changed[1].result() is None
 
 
 def test_a_point_that_failed_at_once_may_be_mended(tmp_path):
@@ -90,20 +89,31 @@ def test_a_point_that_failed_at_once_may_be_mended(tmp_path):
     run_points(todo)
     os.remove(os.path.join(todo[0].directory, "starts.txt"))
     mended = points(tmp_path, sweep.values("seed", [UNLUCKY]), **{"train.num_train_steps": 24})
-    assert result_of(mended[0]) is None
+    assert mended[0].result() is None
     run_points(mended)
-    assert result_of(mended[0]).exit_code == 3
-    assert result_of(todo[0]) is None
+    assert mended[0].result().exit_code == 3
+    assert todo[0].result() is None
 
 
 def test_a_config_from_before_a_key_was_added_is_the_same(tmp_path):
-    todo = points(tmp_path, sweep.values("seed", [1]))
-    run_points(todo)
-    path = pathlib.Path(todo[0].path("point.json"))
-    saved = json.loads(path.read_text())
-    del saved["config"]["train"]["early_stop_evals"]
-    path.write_text(json.dumps(saved))
-    run_points(todo)  # not refused
+    """Files of an older version, whose hash is that of its own config: neither refused nor run again."""
+    (point,) = points(tmp_path, sweep.values("seed", [1]))
+    run_points([point])
+    for file, change in (
+        ("point.json", lambda saved: saved["config"]["train"].pop("early_stop_evals")),
+        ("result.json", lambda saved: saved.update(fingerprint=fingerprint(old_config(point)))),
+    ):
+        path = pathlib.Path(point.path(file))
+        saved = json.loads(path.read_text())
+        change(saved)
+        path.write_text(json.dumps(saved))
+    run_points([point])
+    assert starts(point) == 1
+    assert point.result().is_done
+
+
+def old_config(point):
+    return json.loads(pathlib.Path(point.path("point.json")).read_text())["config"]
 
 
 def test_a_locked_point_is_left_to_the_other_process(tmp_path, capfd, monkeypatch):
@@ -137,10 +147,10 @@ def test_a_signal_is_passed_on_and_the_rest_left_for_later(tmp_path, number):
             str(int(number)),
         ]
     )
-    with pytest.raises(Stopped) as stopped:
+    with pytest.raises(SystemExit) as stopped:
         run_points(todo)
     watcher.wait(timeout=20)
-    assert stopped.value.exit_code == 128 + number
+    assert stopped.value.code == 128 + number
     assert os.path.exists(todo[0].path("saved")), "the child was told, and could save"
     assert load_result(todo[0].directory) is None, "a stopped point did not fail"
     assert starts(todo[1]) == 0
@@ -166,7 +176,7 @@ def test_a_killed_runner_takes_its_point_with_it(tmp_path):
     process.wait()
     run_points(todo)
     assert os.path.exists(todo[0].path("saved"))
-    assert result_of(todo[0]).is_done
+    assert todo[0].result().is_done
 
 
 def test_points_of_pretraining_share_data_unless_it_differs(tmp_path):

@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
-from fnet_jax.tools.sweep.point import Result
-from fnet_jax.tools.sweep.results import Results
+from fnet_jax.tools.sweep.point import PointResult
+from fnet_jax.tools.sweep.results import SweepResults
 from tests.conftest import REPOSITORY, run
+from tests.in_process import run_in_process
 from tests.test_entry_points import LONG, start, wait_for_step
 
 CONFIG = """
@@ -85,7 +86,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_table(config, tmp_path):
 )
 def test_bad_input_is_one_line_and_exit_code_2(flags, says, config, tmp_path):
     args = [flag.format(config=config) for flag in flags]
-    result = run(sys.executable, "-m", "fnet_jax.tools.sweep", f"--workdir={tmp_path}/S", *args)
+    result = run_in_process("fnet_jax.tools.sweep", f"--workdir={tmp_path}/S", *args)
     assert result.returncode == 2
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1
@@ -97,11 +98,12 @@ def test_the_waiting_process_leaves_the_devices_alone(tmp_path, monkeypatch):
     """On a TPU they belong to one process, which must be the point's."""
     program = (
         "import sys; from fnet_jax.core import sweep\n"
-        "from fnet_jax.tools.sweep import results, run as runner\n"
+        "from fnet_jax.tools.sweep import run as runner\n"
+        "from fnet_jax.tools.sweep.__main__ import conclude\n"
         "from tests.tools.sweep.test_run import points, FAKE\n"
         "runner.PROGRAM = [FAKE]\n"
         "todo = points(sys.argv[1], sweep.values('seed', [0]))\n"
-        "runner.run_points(todo); results.Results.read(todo).save(sys.argv[1])\n"
+        "runner.run_points(todo); conclude(todo, sys.argv[1])\n"
         "from jax._src import xla_bridge\n"
         "print(xla_bridge.backends_are_initialized())"
     )
@@ -114,18 +116,18 @@ def test_the_waiting_process_leaves_the_devices_alone(tmp_path, monkeypatch):
 def of(score, **overrides):
     overrides = {key.replace("__", "."): value for key, value in overrides.items()}
     values = {"step": 3, "score": score, "accuracy": score, "loss": 1.0, "baseline_accuracy": 0.5}
-    return overrides, Result(overrides, "", 0, 120.0, "", values)
+    return overrides, PointResult(overrides, "", 0, 120.0, "", values)
 
 
 def test_table_and_best_setting():
     failed = {"optim.learning_rate": 1e-4, "seed": 1, "train.train_batch_size": 8}
-    table = Results(
+    table = SweepResults(
         [
             of(0.60, optim__learning_rate=1e-5, seed=0, train__train_batch_size=8),
             of(0.90, optim__learning_rate=1e-5, seed=1, train__train_batch_size=8),
             of(0.61, optim__learning_rate=1e-5, seed=2, train__train_batch_size=8),
             of(0.75, optim__learning_rate=1e-4, seed=0, train__train_batch_size=8),
-            (failed, Result(failed, "", 3, 5.0, "error: loss is nan")),
+            (failed, PointResult(failed, "", 3, 5.0, "error: loss is nan")),
             ({**failed, "seed": 2}, None),
         ]
     )
@@ -148,9 +150,9 @@ def test_table_and_best_setting():
 
 def test_a_lower_loss_is_better():
     def of_loss(loss, seed):
-        return {"model.mixer": seed}, Result({"model.mixer": seed}, "", 0, 1.0, "", {"loss": loss})
+        return {"model.mixer": seed}, PointResult({"model.mixer": seed}, "", 0, 1.0, "", {"loss": loss})
 
     assert (
         "best: loss 5.000 at model.mixer=dct"
-        in Results([of_loss(6.0, "fourier"), of_loss(5.0, "dct")]).summary()
+        in SweepResults([of_loss(6.0, "fourier"), of_loss(5.0, "dct")]).summary()
     )

@@ -1,0 +1,144 @@
+"""What a kind of task gives to training and evaluation, which know nothing else of it.
+
+`Objective` works on the devices: model, sums, loss. `Dataset` works on the host: batches, scores, files.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fnet_jax.core.batch import Batch, BatchSpec
+from fnet_jax.data.pipeline import Batches
+from fnet_jax.nn.losses import sum_of_means
+from fnet_jax.tasks.metrics import Normalizers, Sums, Variables
+
+# Per example what is to be scored over a whole split, such as `logits` [B, C].
+Outputs = Mapping[str, jax.Array]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Objective:
+    """A kind of task on the devices; its methods are pure functions.
+
+    Attributes:
+        model: the encoder with the head of the task.
+        batch_spec: shapes and dtypes of a batch of so many examples.
+        evaluate: metric sums and outputs, from the model's logits and the batch.
+        losses: names of the sums whose means add up to the loss, and the field of the batch that weighs each.
+        inputs: the fields of the batch that the model takes, in their order.
+        predictions: P, masked positions per example that the head works on; 0 without masked LM.
+        sequences: of length L per example: K for multiple choice, otherwise 1.
+    """
+
+    model: nn.Module
+    batch_spec: Callable[[int], BatchSpec]
+    evaluate: Callable[[Any, Batch], tuple[Sums, Outputs]]
+    losses: Mapping[str, str]
+    inputs: tuple[str, ...] = ("input_ids", "type_ids")
+    predictions: int = 0
+    sequences: int = 1
+
+    def init(self, key: jax.Array) -> Variables:
+        """Fresh variables: `params`, and `constants` where the mixer has fixed matrices."""
+        spec = self.batch_spec(1)
+        zeros = (jnp.zeros(spec[name].shape, spec[name].dtype) for name in self.inputs)
+        return self.model.init(key, *zeros, deterministic=True)
+
+    def apply(
+        self, variables: Variables, batch: Batch, dropout_key: jax.Array | None = None
+    ) -> tuple[Sums, Outputs]:
+        """Metric sums over the batch, and outputs; without a `dropout_key` the model is deterministic."""
+        logits = self.model.apply(
+            variables,
+            *(batch[name] for name in self.inputs),
+            deterministic=dropout_key is None,
+            rngs={} if dropout_key is None else {"dropout": dropout_key},
+        )
+        return self.evaluate(logits, batch)
+
+    def normalizers(self, batch: Batch) -> Normalizers:
+        """The denominators of the losses over the whole batch.
+
+        When a batch is worked off in parts, the normalizers of the whole make the losses and gradients of
+        the parts add up to those of the whole.
+        """
+        return {name: jnp.sum(batch[weights]) for name, weights in self.losses.items()}
+
+    def loss(self, sums: Sums, normalizers: Normalizers) -> jax.Array:
+        """The scalar to minimise: the means of the losses, added up."""
+        return sum_of_means(sums, normalizers, tuple(self.losses))
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """Of one split.
+
+    Attributes:
+        values: the task's metrics, and `score`, which chooses checkpoints; nan where one is not defined;
+            empty without labels.
+        baseline: the same of an answer that needs no model; empty where there is none.
+        warnings: sentences on what makes the values no result.
+    """
+
+    values: dict[str, float]
+    baseline: dict[str, float]
+    warnings: tuple[str, ...]
+
+
+class Dataset(Protocol):
+    """The data of a run on this host.
+
+    Attributes:
+        tokenizer_path: of the SentencePiece model.
+        vocab_size: V.
+        labels: names of the classes in the order of their ids; () without classes.
+        num_outputs: C of the classifier; 0 without one.
+        eval_splits: that can be evaluated; the first one is evaluated during training.
+        warnings: sentences that a person should read once.
+        not_whole: the splits that lack some of their official examples; None where no sizes are official.
+    """
+
+    tokenizer_path: str
+    vocab_size: int
+    labels: tuple[str, ...]
+    num_outputs: int
+    eval_splits: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def not_whole(self) -> list[str] | None: ...  # noqa: D102
+
+    def fingerprint(self) -> dict[str, str]:
+        """What must be equal on all hosts for their batches to belong together, by name."""
+        ...
+
+    def num_examples(self, split: str) -> int:
+        """Examples of a split, on all hosts together.
+
+        Raises:
+            UserError: if there is no such split.
+        """
+        ...
+
+    def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> Batches:
+        """The given rows of the batches of a split, by default all; "train" goes on epoch after epoch."""
+        ...
+
+    def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores | None:
+        """Scores of outputs for the first examples of a split; None where the means of sums say it all."""
+        ...
+
+    def baseline(self, batches: Iterable[Batch]) -> dict[str, float]:
+        """Metrics over all hosts that can be had without a model, where `score` gives None."""
+        ...
+
+    def write_predictions(
+        self, split: str, outputs: dict[str, np.ndarray], workdir: str, step: int
+    ) -> list[str]:
+        """Leaves in the workdir what the model says of each example; returns lines that say where."""
+        ...
