@@ -175,7 +175,12 @@ def test_what_transformers_cannot_express(changes, says, tmp_path):
 
 
 def test_heads_that_do_not_pool_may_pool_as_they_like(tmp_path):
-    huggingface.write(made("tokens", pooling="mean"), str(tmp_path))
+    loaded = made("tokens", pooling="mean")
+    huggingface.write(loaded, str(tmp_path))
+    back = read(str(tmp_path))
+    assert_same_variables(loaded, back)
+    inputs = verify.probe(loaded, loaded.config.model.max_seq_length)
+    assert verify.largest_difference(verify.ours(loaded, inputs), verify.ours(back, inputs)) == 0
 
 
 @pytest.mark.parametrize(
