@@ -12,7 +12,8 @@
 #   stop       SIGTERM to train.py: it saves and ends with 143
 #   delete     give the slices back
 #
-# --dry_run prints the commands instead of running them. Needs bash 4.4 and gcloud. Each value below can be set in the environment:
+# --dry_run prints the commands instead of running them. Needs bash 4.4 and gcloud. Each value below can be set in
+# the environment:
 #
 #   NAME=base ZONE=us-west4-a launch/tpu_vm.sh create wait install preflight train log -- \
 #     --config=configs/pretrain.py:size=base --workdir=/mnt/fnet/base

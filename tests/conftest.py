@@ -61,7 +61,7 @@ def overrides(corpus, tmp_path_factory) -> dict[str, object]:
         "train.log_frequency": 1,
     }
     config = smoke_config(values)
-    prepare.ensure(config.data, config.model.max_seq_length, "unused")
+    prepare.prepare(config.data, config.model.max_seq_length, config.data.dir)
     return values
 
 

@@ -5,24 +5,18 @@ import sys
 
 from fnet_jax.runtime import cli
 from fnet_jax.tools import train
-from fnet_jax.train.setup import Setup
-
-whole = Setup.device_batches
+from fnet_jax.train import batches, loop
 
 
-def hanging(setup: Setup, *args, **kwargs):
-    batches, *counts = whole(setup, *args, **kwargs)
-
-    def iterate():
-        yield next(batches)
-        print("hanging", flush=True)
-        while True:
-            signal.pause()
-
-    return iterate(), *counts
+def hanging(*args):
+    whole = batches.train_batches(*args)
+    yield next(whole)
+    print("hanging", flush=True)
+    while True:
+        signal.pause()
 
 
 if __name__ == "__main__":
-    Setup.device_batches = hanging
+    loop.train_batches = hanging
     train.define_flags()
     sys.exit(cli.run(train.main))

@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from fnet_jax.train.checkpoint import Checkpointer
-from fnet_jax.train.writers import read_jsonl
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.logs.writers import read_jsonl
 from tests import FAST_COMPILE
 from tests.conftest import REPOSITORY, command, run
 

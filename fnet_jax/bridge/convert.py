@@ -15,11 +15,10 @@ from fnet_jax.bridge.huggingface_names import ARCHITECTURES
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.bridge.read import read
 from fnet_jax.core.config import PRETRAINING, Head, Mixer
-from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.core.errors import MachineError, UserError, reason
 from fnet_jax.core.files import new_folder
 from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data.tokenizer import load_tokenizer
-from fnet_jax.train.checkpoint import reason
 from fnet_jax.train.optim import make_optimizer
 
 Source = Literal["huggingface", "google", "fnet_jax"]

@@ -9,8 +9,8 @@ from fnet_jax.bridge.inputs import abstract_variables
 from fnet_jax.bridge.loaded import Loaded, find_tokenizer, head_of
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CONFIG_FILE, save_config, saved_config
-from fnet_jax.train.checkpoint import Checkpointer
-from fnet_jax.train.find_checkpoint import find_checkpoint
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.checkpoints.find import find_checkpoint
 from fnet_jax.train.state import TrainState
 
 

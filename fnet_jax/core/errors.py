@@ -15,3 +15,10 @@ class MachineError(RuntimeError):
     The message is one sentence that names what failed, why, and what is saved. Entry points print it
     without a traceback and exit with code 1.
     """
+
+
+def reason(error: BaseException) -> str:
+    """The gist of an exception: its first line; of a long one the beginning and, with the cause, the end."""
+    text = next(iter(str(error).splitlines()), "")
+    text = text if len(text) <= 200 else f"{text[:80]} ... {text[-120:]}"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

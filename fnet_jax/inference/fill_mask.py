@@ -44,8 +44,8 @@ class FillMask(Predictor[str | Request, list[list[Guess]]]):
 
         def top(variables: Variables, fields: Fields) -> tuple[jax.Array, jax.Array]:
             logits = model.apply(variables, fields, fields["positions"])
-            values_BPK, tokens_BPK = jax.lax.top_k(jax.nn.softmax(masked_lm(logits)), top_k)
-            return values_BPK, tokens_BPK
+            values_BPT, tokens_BPT = jax.lax.top_k(jax.nn.softmax(masked_lm(logits)), top_k)
+            return values_BPT, tokens_BPT
 
         self.forward = Forward("fill_mask", top, (top_k,))
 
@@ -59,9 +59,9 @@ class FillMask(Predictor[str | Request, list[list[Guess]]]):
     def postprocess(self, request: Request, outputs: Sequence[Any]) -> list[list[Guess]]:
         """Guesses for each [MASK], best first."""
         guesses = []
-        for example, (values_PK, tokens_PK) in zip(request.examples, outputs, strict=True):
+        for example, (values_PT, tokens_PT) in zip(request.examples, outputs, strict=True):
             for slot in range(len(example["positions"])):
-                best = zip(tokens_PK[slot], values_PK[slot], strict=True)
+                best = zip(tokens_PT[slot], values_PT[slot], strict=True)
                 guesses.append(
                     [Guess(self.preprocessor.token_text(int(token)), float(value)) for token, value in best]
                 )
@@ -76,15 +76,15 @@ class FillMask(Predictor[str | Request, list[list[Guess]]]):
         ids = self.preprocessor.tokenizer.encode_masked(text, self._hf_mask_spacing)
         if refused := self.preprocessor.refusal(len(ids) + 2, self._long):
             return refused
-        masks_M = np.flatnonzero(np.array(ids) == MASK_ID)
+        masks_P = np.flatnonzero(np.array(ids) == MASK_ID)
         starts_W = np.array(window_starts(len(ids), size) if self._long == "stride" else [0])
         examples: list[Features] = []
-        is_behind = masks_M[-1] >= starts_W[-1] + size
+        is_behind = masks_P[-1] >= starts_W[-1] + size
         if not is_behind:
-            from_center_MW = np.abs(masks_M[:, None] - starts_W - size / 2)
-            best_M = starts_W[from_center_MW.argmin(axis=1)]
-            for start in np.unique(best_M):
-                positions_P = (masks_M[best_M == start] - start + 1).astype(np.int32)
+            from_center_PW = np.abs(masks_P[:, None] - starts_W - size / 2)
+            best_P = starts_W[from_center_PW.argmin(axis=1)]
+            for start in np.unique(best_P):
+                positions_P = (masks_P[best_P == start] - start + 1).astype(np.int32)
                 window = self.preprocessor.example(ids[start : start + size])
                 examples.append({**window, "positions": positions_P})
         self.preprocessor.counts.add(examples, len(ids) > size)

@@ -15,11 +15,11 @@ from fnet_jax.inference.batching import Forward, Variables
 from fnet_jax.inference.predictor import Fields, ModelInfo, Predictor
 from fnet_jax.inference.preprocessing import Features, LongTextPolicy, Request
 from fnet_jax.inference.text_predictors import logits_forward
-from fnet_jax.tasks.answer.features import AnswerBatches, AnswerPrediction, best_answers, encode_questions
+from fnet_jax.tasks.answer.features import AnswerPrediction, answer_batches, best_answers, encode_questions
 from fnet_jax.tasks.answer.files import AnswerSplit
 from fnet_jax.tasks.classify import predictions
 from fnet_jax.tasks.classify.predictions import Prediction
-from fnet_jax.tasks.tag.features import label_of_words, word_windows
+from fnet_jax.tasks.tag.features import encode_sentences, values_of_words
 
 Words = Sequence[str]
 Choices = tuple[str, Sequence[str]]  # a context, and what may follow
@@ -59,7 +59,7 @@ class TagWords(Predictor[Words, list[Tag]]):
         words, windows = request.note
         labels_NL, probabilities_NL = (np.stack(values) for values in zip(*outputs, strict=True))
         (labels,), (probabilities,) = (
-            label_of_words(windows, values_NL, 1) for values_NL in (labels_NL, probabilities_NL)
+            values_of_words(windows, values_NL, 1) for values_NL in (labels_NL, probabilities_NL)
         )
         return [
             Tag(word, self.model.labels[label], float(probability))
@@ -69,8 +69,8 @@ class TagWords(Predictor[Words, list[Tag]]):
     def _preprocess(self, words: Words) -> Request | UserError:
         if not words:
             return UserError("sentence without words")
-        windows = word_windows([words], self.preprocessor.tokenizer, self.preprocessor.length)
-        examples = [self.preprocessor.example(window.pieces) for window in windows]
+        windows = encode_sentences([words], self.preprocessor.tokenizer, self.preprocessor.length)
+        examples = [self.preprocessor.example(window.tokens) for window in windows]
         self.preprocessor.counts.add(examples, len(windows) > 1)
         return Request(examples, (words, windows))
 
@@ -148,10 +148,10 @@ class AnswerQuestion(Predictor[Question, AnswerPrediction]):
         if not context.strip():
             return UserError("empty context")
         tokenizer, length = self.preprocessor.tokenizer, self.preprocessor.length
-        split = AnswerSplit("", [question], [context], None, ["0"], "")
+        split = AnswerSplit(name="", ids=["0"], source="", questions=[question], contexts=[context])
         encoded = encode_questions(split, tokenizer, self.preprocessor.data, length)
         count = len(encoded.windows)
-        batches = AnswerBatches(split, encoded, max_seq_length=length, batch_size=count, seed=0, train=False)
+        batches = answer_batches(split, encoded, max_seq_length=length, batch_size=count, seed=0, train=False)
         batch = batches[0]
         examples = [{name: batch[name][n] for name in ("input_ids", "type_ids")} for n in range(count)]
         self.preprocessor.counts.add(examples, count > 1)

@@ -110,8 +110,11 @@ class PretrainModel(MaskedLMModel):
         return PretrainLogits(masked_lm_BPV, self.classification(pooled_BD))
 
 
-class _Classifier(_Model):
-    """The encoder, dropout (the original has none) and a projection to `num_outputs`."""
+class SequenceModel(_Model):
+    """One label per example, a class or a number, from the pooled output.
+
+    The original has no dropout before the projection to `num_outputs`.
+    """
 
     def setup(self) -> None:
         """Names the submodules as the original does."""
@@ -119,55 +122,40 @@ class _Classifier(_Model):
         self.dropout = nn.Dropout(self.config.classifier_dropout_rate)
         self.classification = OutputProjection(self.config.num_outputs)
 
-    def classify(
-        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool, pooled: bool
-    ) -> jax.Array:
-        """logits_BC of the pooled first token, or logits_BLC of every position."""
-        sequence_BLD, pooled_BD = self.encoder(input_ids_BL, type_ids_BL, deterministic)
-        return self.classification(self.dropout(pooled_BD if pooled else sequence_BLD, deterministic))
-
-
-class SequenceModel(_Classifier):
-    """One label per example, a class or a number, from the pooled first token."""
-
-    def __call__(
-        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool = True
-    ) -> jax.Array:
+    def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool = True) -> Any:
         """logits_BC; for regression C = 1 and the logit is the number."""
-        return self.classify(input_ids_BL, type_ids_BL, deterministic, pooled=True)
+        _, pooled_BD = self.encoder(input_ids_BL, type_ids_BL, deterministic)
+        return self.classification(self.dropout(pooled_BD, deterministic))
 
 
-class TokenModel(_Classifier):
+class TokenModel(SequenceModel):
     """One label per token."""
 
-    def __call__(
-        self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool = True
-    ) -> jax.Array:
+    def __call__(self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool = True) -> Any:
         """logits_BLC."""
-        return self.classify(input_ids_BL, type_ids_BL, deterministic, pooled=False)
+        sequence_BLD, _ = self.encoder(input_ids_BL, type_ids_BL, deterministic)
+        return self.classification(self.dropout(sequence_BLD, deterministic))
 
 
-class ChoiceModel(_Classifier):
-    """One of K texts, each encoded on its own; `num_outputs` is 1."""
-
-    def __call__(
-        self, input_ids_BKL: jax.Array, type_ids_BKL: jax.Array, deterministic: bool = True
-    ) -> jax.Array:
-        """logits_BK."""
-        examples, choices, length = input_ids_BKL.shape
-        input_ids, type_ids = (ids.reshape(-1, length) for ids in (input_ids_BKL, type_ids_BKL))
-        return self.classify(input_ids, type_ids, deterministic, pooled=True).reshape(examples, choices)
-
-
-class SpanModel(_Classifier):
+class SpanModel(TokenModel):
     """The first and the last token of a span of the text; `num_outputs` is 2."""
 
     def __call__(
         self, input_ids_BL: jax.Array, type_ids_BL: jax.Array, deterministic: bool = True
     ) -> SpanLogits:
         """Logits of every position, padding included."""
-        logits_BLC = self.classify(input_ids_BL, type_ids_BL, deterministic, pooled=False)
+        logits_BLC = super().__call__(input_ids_BL, type_ids_BL, deterministic)
         return SpanLogits(logits_BLC[..., 0], logits_BLC[..., 1])
+
+
+class ChoiceModel(SequenceModel):
+    """One of K texts, each encoded on its own; `num_outputs` is 1."""
+
+    def __call__(self, input_ids_BKL: jax.Array, type_ids_BKL: jax.Array, deterministic: bool = True) -> Any:
+        """logits_BK."""
+        *shape, length = input_ids_BKL.shape
+        input_ids, type_ids = (ids.reshape(-1, length) for ids in (input_ids_BKL, type_ids_BKL))
+        return super().__call__(input_ids, type_ids, deterministic).reshape(shape)
 
 
 _MODELS: dict[Head, type[nn.Module]] = {

@@ -42,13 +42,19 @@ _AUTO: dict[str, tuple[tuple[FourierImpl, float], ...]] = {
 }
 
 
+def _symmetric(fn: Transform) -> Transform:
+    """Declares the linear map `fn` symmetric: its VJP is `fn` itself and needs nothing saved."""
+    op = jax.custom_vjp(fn)
+    op.defvjp(lambda x: (fn(x), None), lambda _, g: (op(g),))
+    return op
+
+
 def choose_impl(platform: str, length: int, width: int) -> FourierImpl:
     """What `impl='auto'` means, for `fourier` and `hartley` alike.
 
     Args:
         platform: as a device names it: cpu, cuda, rocm, tpu; 'gpu' means cuda.
-        length: L.
-        width: D.
+        length, width: L and D.
 
     Returns:
         A valid `impl` other than 'auto'; 'fft' for platforms not in the table.
@@ -65,8 +71,8 @@ def fourier(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     the backward pass is the same operator and saves nothing.
 
     Args:
-        x_BLD: real input: float32, bfloat16 or float64.
-        impl: how, see `nn/dft.py`; 'auto' chooses for the platform that is compiled for, see
+        x_BLD: float32, bfloat16 or float64.
+        impl: which implementation, see `nn/dft.py`; 'auto' chooses for the platform that is compiled for, see
             `choose_impl`.
 
     Returns:
@@ -82,34 +88,18 @@ def hartley(x_BLD: jax.Array, impl: FourierImpl = "auto") -> jax.Array:
     """Hartley mixing: `Re(F_L x F_D) − Im(F_L x F_D)`, a real transform that loses no information.
 
     The same as Σ x[j, k]·cas(2π(j·l/L + k·d/D)) with cas = cos + sin; unscaled (the `H_NET` of
-    arXiv 2205.12399). Applied twice it gives L·D·x.
-
-    Args:
-        x_BLD: real input: float32, bfloat16 or float64.
-        impl: as in `fourier`.
-
-    Returns:
-        y_BLD, same shape and dtype.
-
-    Raises:
-        ValueError: as in `fourier`.
+    arXiv 2205.12399). Applied twice it gives L·D·x. Arguments, result and errors as `fourier`.
     """
     return _discrete_fourier(x_BLD, dft.HARTLEY, impl)
 
 
 def dct(x_BLD: jax.Array) -> jax.Array:
-    """Cosine mixing: the 2-D discrete cosine transform of type II, orthonormal.
+    """Cosine mixing: the 2-D discrete cosine transform of type II, orthonormal; y_BLD in the dtype of x.
 
     `y = T_L x T_D^T` with T_n[k, j] = s_k·cos(π(2j+1)k/2n), s_0 = √(1/n), else √(2/n): what
     `scipy.fft.dctn(x, norm='ortho')` computes. The first row needs another factor than the rest
     before the matrix is orthogonal at all, so the orthonormal form is the only natural one; the
     gradient then is the inverse transform and keeps its norm.
-
-    Args:
-        x_BLD: real input: float32, bfloat16 or float64.
-
-    Returns:
-        y_BLD, same shape and dtype.
 
     Raises:
         ValueError: if L or D is above `MAX_EXACT_SIZE`.
@@ -123,6 +113,7 @@ def _dct_along(axis: int, x: jax.Array) -> jax.Array:
     return jax.lax.platform_dependent(x, cpu=folded, default=dense)
 
 
+@_symmetric
 def hadamard(x_BLD: jax.Array) -> jax.Array:
     """Hadamard mixing: `y = H_L x H_D`, additions and subtractions only where that is possible.
 
@@ -136,27 +127,11 @@ def hadamard(x_BLD: jax.Array) -> jax.Array:
       The m×m Hartley matrix cos + sin (2πjk/m) takes the place of Paley's: it too is real,
       symmetric, and squares to m·I; its entries lie in ±√2 instead of being ±1. 6 = 3·2.
 
-    Args:
-        x_BLD: real input: float32, bfloat16 or float64; any L, any D.
-
-    Returns:
-        y_BLD, same shape and dtype. Applied twice: L·D·x.
+    Applied twice it gives L·D·x. y_BLD has the dtype of x.
 
     Raises:
         ValueError: if the odd factor m of L or D is above `MAX_EXACT_SIZE`.
     """
-    return _hadamard(x_BLD)
-
-
-def _symmetric(fn: Transform) -> Transform:
-    """Declares the linear map `fn` symmetric: its VJP is `fn` itself and needs nothing saved."""
-    op = jax.custom_vjp(fn)
-    op.defvjp(lambda x: (fn(x), None), lambda _, g: (op(g),))
-    return op
-
-
-@_symmetric
-def _hadamard(x_BLD: jax.Array) -> jax.Array:
     _, length, width = x_BLD.shape
     along_length = functools.partial(_kronecker, size=length, before=1)
     return with_whole_sequences(along_length, _kronecker(x_BLD, width, before=length))
@@ -181,12 +156,7 @@ def _kernel(x_BLD: jax.Array) -> jax.Array:
 
 @functools.cache
 def _implementations(weights: dft.Weights, sharded: bool) -> Mapping[FourierImpl, Transform]:
-    """What can compute a·Re f + b·Im f, by name.
-
-    Args:
-        weights: (a, b), see `dft.py`.
-        sharded: for positions that are sharded over devices.
-    """
+    """All that compute a·Re f + b·Im f, see `dft.py`, by name; `sharded`: where positions are sharded."""
     found: dict[FourierImpl, Transform]
     if sharded:
         found = {
@@ -222,7 +192,7 @@ def _discrete_fourier(x_BLD: jax.Array, weights: dft.Weights, impl: FourierImpl)
 
 
 def _for_platform(implementations: Mapping[FourierImpl, Transform], x_BLD: jax.Array) -> jax.Array:
-    """Decides when the program is lowered, so that compiling for another machine decides for that one."""
+    """Takes `choose_impl` when the program is lowered: right also when one compiles for another machine."""
     by_platform = {name: choose_impl(name, *x_BLD.shape[1:]) for name in _AUTO}
     if len(set(by_platform.values())) == 1:
         return implementations[by_platform["cpu"]](x_BLD)

@@ -5,23 +5,19 @@ device work; 3 the loss stopped being finite; 130 and 143 stopped by Ctrl-C or S
 (docs/faults.md).
 """
 
-import json
 import os
 import pathlib
 import re
 import sys
 import traceback
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from fnet_jax.core import config_dict
-from fnet_jax.core.config import Config
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.core.workdir import CONFIG_FILE, adopt_model, saved_config
 from fnet_jax.runtime import hosts
 
 EXIT_MACHINE_ERROR = 1
@@ -69,44 +65,6 @@ def run(main: Callable[[Sequence[str]], int | None], positional: bool = False) -
             _die(lost or f"{type(error).__name__}: {cause[0]}", EXIT_MACHINE_ERROR)
 
     app.run(guarded, flags_parser=_parse_flags)
-
-
-def config() -> Config:
-    """The checked config of `--config`; with `--print_config` prints it and exits.
-
-    Without `--config`, the config saved in `--workdir` by an earlier run.
-
-    Raises:
-        UserError: if neither is there, or the config cannot work.
-    """
-    if flags.FLAGS.config is not None:
-        overrides = config_flags.get_override_values(flags.FLAGS["config"])
-        parsed = make_config(flags.FLAGS.config, overrides, flags.FLAGS.workdir and workdir())
-    else:
-        saved = saved_config(workdir())
-        _require(saved is not None, f"--config is not given and --workdir={workdir()} holds no {CONFIG_FILE}")
-        assert saved is not None
-        parsed = saved
-    if flags.FLAGS.print_config:
-        print(json.dumps(config_dict.to_dict(parsed), indent=2))
-        sys.exit(0)
-    return parsed
-
-
-def make_config(
-    config: ml_collections.ConfigDict, overrides: Collection[str] = (), workdir: str | None = None
-) -> Config:
-    """The checked config of a run; a labelled task takes its model from where it starts.
-
-    Args:
-        config: as a config file gives it, with the overrides applied.
-        overrides: dotted keys that the user set by hand.
-        workdir: of the run, if it has one.
-
-    Raises:
-        UserError: if the config cannot work.
-    """
-    return adopt_model(config_dict.parse(config, overrides), overrides, workdir)
 
 
 def workdir() -> str:

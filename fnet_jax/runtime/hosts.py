@@ -23,7 +23,7 @@ from fnet_jax.core.errors import MachineError, UserError
 
 T = TypeVar("T")
 
-TIMEOUT_S = 600.0  # for what takes seconds
+_TIMEOUT_S = 600.0  # for what takes seconds
 _EXIT_TIMEOUT_S = 5.0
 _OWN_ERROR_S = 2.0  # in which a process may run into the same error and report it itself
 _SERVICE_EXIT_S = 1.0  # by which process 0, which runs the service, ends after the others
@@ -67,13 +67,12 @@ def print_once(text: str) -> None:
         print(text, flush=True)
 
 
-def all_gather(value: str, what: str = "the others", timeout_s: float = TIMEOUT_S) -> list[str]:
+def all_gather(value: T, what: str = "the others") -> list[T]:
     """The values of all processes, in the order of their numbers.
 
     Args:
-        value: of this process.
+        value: of this process; something that JSON can hold.
         what: what is waited for, for the error message.
-        timeout_s: seconds to wait.
 
     Raises:
         MachineError: if a process did not come in time.
@@ -82,15 +81,15 @@ def all_gather(value: str, what: str = "the others", timeout_s: float = TIMEOUT_
         return [value]
     key = f"fnet_jax/{next(_calls)}"
     client = service().client
-    client.key_value_set(f"{key}/{index():06}", value)
+    client.key_value_set(f"{key}/{index():06}", json.dumps(value))
     try:
-        client.wait_at_barrier(key, int(timeout_s * 1000))
+        client.wait_at_barrier(key, int(_TIMEOUT_S * 1000))
     except Exception as error:
-        raise MachineError(_timed_out(what, timeout_s, str(error))) from error
-    return [found for _, found in sorted(client.key_value_dir_get(key))]
+        raise MachineError(_timed_out(what, _TIMEOUT_S, str(error))) from error
+    return [json.loads(found) for _, found in sorted(client.key_value_dir_get(key))]
 
 
-def broadcast(value: T, what: str = "process 0", timeout_s: float = TIMEOUT_S) -> T:
+def broadcast(value: T, what: str = "process 0", timeout_s: float = _TIMEOUT_S) -> T:
     """The value of process 0; those of the others are ignored.
 
     Args:
@@ -114,7 +113,7 @@ def broadcast(value: T, what: str = "process 0", timeout_s: float = TIMEOUT_S) -
         raise MachineError(_timed_out(what, timeout_s, str(error))) from error
 
 
-def run_on_primary(work: Callable[[], object], what: str, timeout_s: float = TIMEOUT_S) -> None:
+def run_on_primary(work: Callable[[], object], what: str, timeout_s: float = _TIMEOUT_S) -> None:
     """Process 0 does some work while the others wait; an error on process 0 is raised on all.
 
     Args:
@@ -154,7 +153,7 @@ def require_same(values: Mapping[str, Any]) -> None:
     text = json.dumps(values, sort_keys=True)
     if len(set(all_gather(hashlib.sha256(text.encode()).hexdigest()))) == 1:
         return
-    first, *others = [json.loads(found) for found in all_gather(text)]
+    first, *others = all_gather(values)
     for number, other in enumerate(others, start=1):
         for key in sorted(first.keys() | other.keys()):
             here, there = first.get(key), other.get(key)
@@ -192,7 +191,7 @@ def processes_without(directory: str) -> list[int]:
     deadline = time.monotonic() + _NEW_FILE_S
     while not (seen := os.path.exists(path)) and time.monotonic() < deadline:
         time.sleep(0.1)
-    answers = all_gather("seen" if seen else "")
+    answers = all_gather(seen)
     if is_primary():
         os.remove(path)
     return [number for number, answer in enumerate(answers) if not answer]

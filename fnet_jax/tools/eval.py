@@ -11,19 +11,21 @@ from absl import flags
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.runtime import cli, distributed, hosts
+from fnet_jax.train.concrete import read_config
 
 
 def main(argv: Sequence[str]) -> None:
     """Prints a table and one JSON line for each checkpoint."""
     del argv
     flag = flags.FLAGS
-    config, workdir = cli.config(), cli.workdir()
+    config, workdir = read_config(), cli.workdir()
     if flag.watch and flag.step is not None:
         raise UserError(f"--step={flag.step} and --watch exclude each other; leave one out")
     distributed.start_by_flags(config, workdir)
 
-    from fnet_jax.train import compile_cache, evaluate, watch
-    from fnet_jax.train import result_table as results
+    from fnet_jax.runtime import compile_cache
+    from fnet_jax.train import evaluate, watch
+    from fnet_jax.train.logs import results
 
     compile_cache.enable()
 

@@ -13,18 +13,19 @@ An interrupted run goes on where it was. On several machines, as jobs of an arra
 import re
 import time
 from collections.abc import Sequence
+from types import ModuleType
 
 from absl import flags
 
-from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.data.corpus import prepare
 from fnet_jax.data.dataset import DatasetInfo
 from fnet_jax.runtime import cli
+from fnet_jax.train.concrete import read_config
 
 
 def summary(info: DatasetInfo, directory: str) -> str:
-    """What a data set holds, for a person."""
+    """What a data set holds, in words and numbers."""
     lines = [f"{directory}: {info.corpus}, {info.vocab_size:,} pieces ({info.tokenizer_spec})"]
     for name, split in info.splits.items():
         mean = split.tokens / split.segments
@@ -39,8 +40,8 @@ def summary(info: DatasetInfo, directory: str) -> str:
     return "\n".join(lines)
 
 
-def parse_shard(text: str) -> tuple[int, int]:
-    """The numbers of "i/n".
+def parse_share(text: str) -> tuple[int, int]:
+    """The numbers i and n of "i/n".
 
     Raises:
         UserError: unless 0 ≤ i < n.
@@ -53,16 +54,16 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 def _check_flags(options: Sequence[str]) -> None:
     flag = flags.FLAGS
-    ways = [f"--{name}" for name in ("shard", "merge", "runner") if flag[name].value]
-    if len(ways) > 1:
-        raise UserError(f"{' and '.join(ways)} exclude each other; give one of them")
+    modes = [f"--{name}" for name in ("shard", "merge", "runner") if flag[name].value]
+    if len(modes) > 1:
+        raise UserError(f"{' and '.join(modes)} exclude each other; give one of them")
     if options and not flag.runner:
         raise UserError(f"unexpected argument {options[0]}; what follows -- is for the engine of --runner")
     if flag.num_processes is not None and (flag.merge or flag.runner):
-        raise UserError(f"--num_processes has no effect with {ways[0]}; leave it out")
+        raise UserError(f"--num_processes has no effect with {modes[0]}; leave it out")
 
 
-def _with_beam(config: Config, directory: str, options: Sequence[str]) -> DatasetInfo:
+def _beam() -> ModuleType:
     try:
         from fnet_jax.data.corpus import beam
     except ImportError as error:
@@ -70,40 +71,33 @@ def _with_beam(config: Config, directory: str, options: Sequence[str]) -> Datase
             f"--runner={flags.FLAGS.runner} needs Apache Beam ({error}); in an environment of its own, "
             'pip install "fnet_jax[beam]"'
         ) from error
-    return beam.prepare_with_beam(
-        config.data, config.model.max_seq_length, directory, flags.FLAGS.runner, options
-    )
-
-
-def _prepare_share(config: Config, directory: str, shard: int, num_shards: int) -> str:
-    """Makes a share of the parts; returns what comes next."""
-    missing = prepare.prepare_share(
-        config.data, config.model.max_seq_length, directory, shard, num_shards, flags.FLAGS.num_processes
-    )
-    if missing:
-        return f"Not there yet: {prepare.name_shares(missing, num_shards)}"
-    return "All parts are there. Next: the same command with --merge in place of --shard."
+    return beam
 
 
 def main(argv: Sequence[str]) -> None:
     """Prepares what the flags say and prints what came out."""
     flag, options = flags.FLAGS, argv[1:]
     _check_flags(options)
-    share = parse_shard(flag.shard) if flag.shard else None
-    config = cli.config()
+    share = parse_share(flag.shard) if flag.shard else None
+    config = read_config()
     directory = prepare.dataset_dir(config.data, cli.workdir())
+    wanted = (config.data, config.model.max_seq_length, directory)
     started = time.monotonic()
     if share:
-        next_step = _prepare_share(config, directory, *share)
+        missing = prepare.prepare_share(*wanted, *share, flag.num_processes)
+        next_step = (
+            f"Not there yet: {prepare.name_shares(missing, share[1])}"
+            if missing
+            else "All parts are there. Next: the same command with --merge in place of --shard."
+        )
         print(f"--shard={flag.shard} is done in {time.monotonic() - started:.0f} s. {next_step}")
         return
-    length = config.model.max_seq_length
     if flag.runner:
-        info = _with_beam(config, directory, options)
+        info = _beam().prepare_with_beam(*wanted, flag.runner, options)
     elif flag.merge:
-        info = prepare.merge(config.data, length, directory)
+        info = prepare.merge(*wanted)
     else:
-        info = prepare.prepare(config.data, length, directory, flag.num_processes)
+        info = prepare.prepare(*wanted, flag.num_processes)
     print(summary(info, directory))
     print(f"Ready in {time.monotonic() - started:.0f} s. Next: python train.py with the same flags.")
 

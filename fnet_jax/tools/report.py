@@ -12,8 +12,8 @@ from fnet_jax.core.workdir import CHECKPOINT_DIR, saved_config
 from fnet_jax.runtime import cli
 from fnet_jax.tools.figure import plt
 from fnet_jax.tools.markdown import is_loss
-from fnet_jax.train.result_table import EVAL_FILE, ROWS, read_results
-from fnet_jax.train.writers import METRICS_FILE, TENSORBOARD_DIR, read_jsonl
+from fnet_jax.train.logs.results import EVAL_FILE, ROWS, read_results
+from fnet_jax.train.logs.writers import METRICS_FILE, TENSORBOARD_DIR, read_jsonl
 
 PLOT_FILE = "loss.png"
 

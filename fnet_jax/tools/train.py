@@ -11,13 +11,14 @@ STARTED = time.perf_counter()  # before the imports, which take their time
 from collections.abc import Sequence  # noqa: E402
 
 from fnet_jax.runtime import cli, distributed, signals  # noqa: E402
+from fnet_jax.train.concrete import read_config  # noqa: E402
 
 
 def main(argv: Sequence[str]) -> int:
     """Trains until done; the exit code says how it ended (see `fnet_jax/runtime/cli.py`)."""
     del argv
     signals.install()
-    config, workdir = cli.config(), cli.workdir()
+    config, workdir = read_config(), cli.workdir()
     distributed.start_by_flags(config, workdir)
 
     # Imported late: a wrong flag is answered at once, and input worker processes stay light.

@@ -10,13 +10,14 @@ from tqdm import tqdm
 
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config, Task
-from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.core.errors import MachineError, UserError, reason
 from fnet_jax.runtime import hosts
 from fnet_jax.tasks.interface import Scores
 from fnet_jax.tasks.metrics import HostSums, Variables, compute, merge, to_host
 from fnet_jax.tasks.table import TASKS
-from fnet_jax.train.checkpoint import Checkpointer, reason
-from fnet_jax.train.find_checkpoint import find_checkpoint
+from fnet_jax.train.batches import eval_batches, host_eval_batches
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.checkpoints.find import find_checkpoint
 from fnet_jax.train.setup import Setup, set_up
 from fnet_jax.train.step import EvalStep
 
@@ -75,7 +76,6 @@ def evaluate_split(
     eval_step: EvalStep,
     variables: Variables,
     split: str,
-    whole: bool = False,
     stopped: Callable[[], int] = lambda: 0,
 ) -> Evaluation:
     """Evaluates on one split; call it under `jax.set_mesh(setup.mesh)`.
@@ -85,14 +85,13 @@ def evaluate_split(
         eval_step: of the run.
         variables: of the state.
         split: one of `setup.dataset`.
-        whole: all of it, whatever `max_num_eval_steps` says.
         stopped: asked before each batch whether to stop.
 
     Raises:
         Interrupted: if `stopped` said so.
         MachineError: if the input failed.
     """
-    batches, count, examples = setup.device_batches(split, whole=whole)
+    batches, count, examples = eval_batches(setup, split)
     shown = with_progress(_until_stopped(batches, stopped), count, f"evaluate {split}")
     values, outputs = evaluate(eval_step, variables, shown)
     values["loss"] = sum(values[name] for name in setup.objective.losses)
@@ -165,9 +164,8 @@ class CheckpointEvaluator:
             )
         for split in splits:
             setup.dataset.num_examples(split)
-        checkpointer = Checkpointer(self._workdir, read_only=True)
-        variables = checkpointer.restore_variables(step, setup.abstract.variables)
-        checkpointer.close()
+        with Checkpointer(self._workdir, read_only=True) as checkpointer:
+            variables = checkpointer.restore_variables(step, setup.abstract.variables)
         result: dict[str, Any] = {"step": step, "task": setup.config.task}
         if setup.dataset.not_whole is not None:
             result["not_whole"] = setup.dataset.not_whole
@@ -183,7 +181,9 @@ class CheckpointEvaluator:
 
     def _flat(self, split: str, found: Evaluation) -> dict[str, Any]:
         setup, scores = self._setup, found.scores
-        baseline = scores.baseline if scores else setup.dataset.baseline(setup.host_batches(split)[0])
+        baseline = (
+            scores.baseline if scores else setup.dataset.baseline(host_eval_batches(setup, split).batches)
+        )
         flat: dict[str, Any] = {"split": split, "examples": found.examples, **found.values}
         flat |= {f"baseline_{name}": value for name, value in baseline.items()}
         if scores:

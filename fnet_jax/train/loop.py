@@ -16,24 +16,24 @@ import jax
 
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
-from fnet_jax.core.errors import MachineError
+from fnet_jax.core.errors import MachineError, reason
 from fnet_jax.core.mesh import describe_mesh
 from fnet_jax.nn.encoder import describe_layers
 from fnet_jax.nn.heads import param_count
-from fnet_jax.runtime import cli, hosts, lock, signals
-from fnet_jax.train import compile_cache, example_ids, perf
-from fnet_jax.train.best import BestTracker
-from fnet_jax.train.checkpoint import Checkpointer, SaveError, reason
-from fnet_jax.train.find_checkpoint import early_stop_step
-from fnet_jax.train.layout import describe_layout, describe_memory
-from fnet_jax.train.profile_window import ProfileWindow
+from fnet_jax.runtime import cli, compile_cache, hosts, lock, signals
+from fnet_jax.train import perf
+from fnet_jax.train.batches import train_batches
+from fnet_jax.train.checkpoints.best import BestTracker
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer, SaveError
+from fnet_jax.train.evaluate import Interrupted, evaluate_split
+from fnet_jax.train.logs.writers import METRICS_FILE, import_wandb
+from fnet_jax.train.memory import describe_layout, memory_of
 from fnet_jax.train.progress import DivergedError, Progress
-from fnet_jax.train.setup import Setup, check_workdir, set_up
-from fnet_jax.train.start import initial_state, leave_config
+from fnet_jax.train.setup import Setup, set_up
+from fnet_jax.train.start import check_workdir, start
 from fnet_jax.train.state import TrainState
 from fnet_jax.train.step import EvalStep, TrainStep
 from fnet_jax.train.stopping import stop_together
-from fnet_jax.train.writers import METRICS_FILE, import_wandb
 
 
 def train(config: Config, workdir: str, started: float | None = None) -> int:
@@ -58,86 +58,59 @@ def train(config: Config, workdir: str, started: float | None = None) -> int:
     held = lock.lock_workdir(workdir)
     try:
         # Waiting for data is part of a step; it would be written down twice a step.
-        stopwatch = perf.Stopwatch(started, lambda name: held.note(name) if held and name != "data" else None)
-        with stopwatch.part("prepare"):
-            setup = set_up(config, workdir)
-        checkpointer = Checkpointer(workdir, config.train.max_to_keep)
-        try:
-            with jax.set_mesh(setup.mesh):
-                code = _train(setup, workdir, checkpointer, stopwatch)
-        except BaseException:
-            if hosts.count() == 1:  # with several, a save under way may wait for one that is gone
-                checkpointer.close()
-            raise
-        checkpointer.close()
-        return code
+        note = lambda part: held.note(part) if held and part != "data" else None  # noqa: E731
+        return _train(config, workdir, perf.Stopwatch(started, note))
     finally:
         if held:
             held.release()
 
 
-def _train(setup: Setup, workdir: str, checkpointer: Checkpointer, stopwatch: perf.Stopwatch) -> int:
-    num_train_steps = setup.config.train.num_train_steps
-    state, start_step = initial_state(setup, workdir, checkpointer)
-    stopped_early = hosts.broadcast(early_stop_step(setup.config, checkpointer)) is not None
-    if start_step >= num_train_steps or stopped_early:
-        why = ", where the score had stopped rising" if stopped_early else ""
-        hosts.print_once(f"complete: {workdir} already holds step {start_step} of {num_train_steps}{why}")
-        return 0
-    for warning in setup.dataset.warnings:
-        hosts.print_once(f"note: {warning}")
-    leave_config(setup, workdir)
-    with signals.deferred(signals.SAVING) as stop:
-        stopped_by = stop_together(lambda: stop.number, setup.mesh)
-        return _Loop(setup, workdir, checkpointer, state, start_step, stopped_by, stopwatch).run()
+def _train(config: Config, workdir: str, stopwatch: perf.Stopwatch) -> int:
+    with stopwatch.part("prepare"):
+        setup = set_up(config, workdir)
+    with Checkpointer(workdir, config.train.max_to_keep) as checkpointer, jax.set_mesh(setup.mesh):
+        begun = start(setup, checkpointer)
+        if begun is None:
+            return 0
+        with signals.deferred(signals.SAVING) as stop:
+            stopped_by = stop_together(lambda: stop.number, setup.mesh)
+            return _Loop(setup, *begun, checkpointer, stopped_by, stopwatch).run()
 
 
 class _Loop:
-    """One run of the loop; `run` and `_steps` are the whole story, the other methods are its verbs."""
+    """A run from its first state to its last: `run` is the whole, `_steps` the loop, the others its verbs."""
 
     def __init__(
         self,
         setup: Setup,
-        workdir: str,
-        checkpointer: Checkpointer,
         state: TrainState,
         start_step: int,
+        checkpointer: Checkpointer,
         stopped_by: Callable[[], int],
         stopwatch: perf.Stopwatch,
     ):
-        self._setup, self._workdir, self._checkpointer = setup, workdir, checkpointer
+        self._setup, self._config, self._checkpointer = setup, setup.config, checkpointer
         self._state, self._step, self._start_step = state, start_step, start_step
+        self._num_steps = setup.config.train.num_train_steps
         self._stopped_by, self._stopwatch = stopped_by, stopwatch
-        self._config, self._num_steps = setup.config, setup.config.train.num_train_steps
         self._saved = -1 if hosts.broadcast(checkpointer.latest()) is None else start_step
-        self._progress = Progress(setup, workdir, start_step, stopwatch)
-        self._profile = ProfileWindow(setup.config.log, workdir, self._progress.say)
-        self._best = BestTracker(setup, self._progress, stopwatch, hosts.broadcast(checkpointer.best()))
+        self._progress = Progress(setup, start_step, stopwatch)
+        self._profile = perf.ProfileWindow(setup.config.log, setup.workdir, self._progress.say)
+        self._best = BestTracker(setup.config.train, hosts.broadcast(checkpointer.best()))
 
     def run(self) -> int:
         """Trains until done or stopped; returns the exit code."""
         try:
-            compiled = self._compile()
-            batches, _, _ = self._setup.device_batches("train", self._start_step)
-            if self._config.log.example_ids:
-                batches = example_ids.record(batches, self._workdir, self._start_step)
+            train_step = self._compile_train_step()
+            batches = train_batches(self._setup, self._start_step)
             with jax.transfer_guard("disallow"):
-                stopped = self._steps(compiled, batches)
+                stopped = self._steps(train_step, batches)
             with self._stopwatch.part("save"):
                 self._checkpointer.wait()
             self._say_end(stopped)
             return 128 + stopped if stopped else 0
         except DivergedError as error:
-            self._checkpointer.wait()
-            kept = self._checkpointer.latest()
-            good = (
-                f"the last good checkpoint is step {kept}"
-                if kept is not None
-                else "no checkpoint was due yet"
-            )
-            self._progress.say(
-                f"error: {error}; {good}; try a lower optim.learning_rate or optim.clipped_grad_norm=1.0"
-            )
+            self._say_diverged(error)
             return cli.EXIT_DIVERGED
         except SaveError:
             raise
@@ -150,7 +123,7 @@ class _Loop:
             self._profile.close(self._state)
             self._progress.close()
 
-    def _steps(self, compiled: TrainStep, batches: Iterator[Batch]) -> int:
+    def _steps(self, train_step: TrainStep, batches: Iterator[Batch]) -> int:
         """The loop; returns the number of the signal that stopped it, or 0."""
         train = self._config.train
         while True:
@@ -160,9 +133,9 @@ class _Loop:
             evaluate = (last or _due(step, train.eval_frequency)) and self._is_fresh(step) and not stopped
             if evaluate and not self._evaluate(step):
                 stopped = self._stopped_by()
-            last = last or self._best.is_stale(step)
-            best = train.keep_best and evaluate
-            if last or stopped or best or _due(step, train.save_checkpoints_steps):
+            last = last or self._best.has_stopped_rising(step)
+            keep = train.keep_best and evaluate
+            if last or stopped or keep or _due(step, train.save_checkpoints_steps):
                 self._save(step)
             if last or stopped:
                 return stopped
@@ -173,7 +146,7 @@ class _Loop:
                 if batch is None:
                     self._save(step)
                     return self._stopped_by()
-                self._state, sums = compiled(self._state, batch)
+                self._state, sums = train_step(self._state, batch)
                 self._step = step + 1
                 self._progress.dispatched(step + 1, sums)
 
@@ -183,37 +156,40 @@ class _Loop:
             return step > 0 and step not in self._progress.evaluated
         return True
 
-    def _compile(self):
+    def _compile_train_step(self) -> TrainStep:
         """Compiles the step before the first batch is needed, and says how large things are."""
-        model, parameters = self._config.model, param_count(self._state.params)
+        setup, model = self._setup, self._config.model
+        device, parameters = jax.devices()[0], param_count(setup.abstract.params)
         self._progress.say(
-            f"{parameters:,} parameters, {describe_layers(model, jax.devices()[0].platform)}, "
-            f"{jax.devices()[0].device_kind} ({describe_mesh(self._setup.mesh.shape)}), "
+            f"{parameters:,} parameters, {describe_layers(model, device.platform)}, "
+            f"{device.device_kind} ({describe_mesh(setup.mesh.shape)}), "
             f"batch {self._config.train.train_batch_size} x {model.max_seq_length} tokens; "
             "compiling the step ..."
         )
         if jax.device_count() > 1:
-            for line in describe_layout(self._state):
+            for line in describe_layout(setup.abstract):
                 self._progress.say(line)
-        structs = jax.tree.map(_struct, self._state)
-        lowered = lambda: self._setup.train_step().lower(structs, self._setup.batch_structs())  # noqa: E731
-        compiled, seconds = self._compiled(lowered)
-        self._progress.say(describe_memory(self._state, compiled))
+        begin = time.perf_counter()
+        compiled = self._compile(training=True)
+        seconds = time.perf_counter() - begin
+        self._progress.say(memory_of(compiled, setup.abstract, setup.batch_structs()).describe())
         self._progress.say(
             f"compiled in {seconds:.0f} s ({compile_cache.summary()}); training from step {self._start_step}"
         )
         return compiled
 
-    def _compiled(self, lower: Callable[[], jax.stages.Lowered]) -> tuple[jax.stages.Compiled, float]:
-        """The program and the seconds it took; a signal is not kept waiting for the compiler."""
+    @functools.cached_property
+    def _eval_step(self) -> EvalStep:
+        return self._compile(training=False)
+
+    def _compile(self, training: bool) -> jax.stages.Compiled:
+        """The training or evaluation step; a signal is not kept waiting for the compiler."""
         alone = hosts.count() == 1  # several processes can only save together, at a step
-        begin = time.perf_counter()
         with (
             self._stopwatch.part("compile"),
             signals.on_stop(self._save_and_exit) if alone else contextlib.nullcontext(),
         ):
-            compiled = lower().compile()
-        return compiled, time.perf_counter() - begin
+            return self._setup.lower(training).compile()
 
     def _save_and_exit(self, number: int) -> None:
         """Ends the process from another thread; for when the main thread holds a whole state and is busy."""
@@ -238,15 +214,19 @@ class _Loop:
             raise MachineError(f"the input broke off at step {self._step} ({reason(error)})") from error
 
     def _evaluate(self, step: int) -> bool:
-        """Evaluates the state; false if a signal cut it short."""
+        """Evaluates the state on the first split; false if a signal cut it short."""
         self._progress.read()
-        return self._best.evaluate(self._eval_step, step, self._state.variables, self._stopped_by)
-
-    @functools.cached_property
-    def _eval_step(self) -> EvalStep:
-        abstract = jax.tree.map(_struct, self._state.variables)
-        structs = self._setup.batch_structs(training=False)
-        return self._compiled(lambda: self._setup.eval_step().lower(abstract, structs))[0]
+        eval_step, split = self._eval_step, self._setup.dataset.eval_splits[0]
+        with self._stopwatch.part("evaluate"):
+            try:
+                found = evaluate_split(
+                    self._setup, eval_step, self._state.variables, split, stopped=self._stopped_by
+                )
+            except Interrupted:
+                return False
+            self._progress.evaluation(step, found.values, found.scores.warnings if found.scores else ())
+            self._best.add(step, found.values)
+        return True
 
     def _save(self, step: int) -> None:
         score = self._best.score(step)
@@ -269,6 +249,14 @@ class _Loop:
             return "nothing is saved yet"
         return f"step {kept} is saved, the same command goes on from there"
 
+    def _say_diverged(self, error: DivergedError) -> None:
+        self._checkpointer.wait()
+        kept = self._checkpointer.latest()
+        good = "no checkpoint was due yet" if kept is None else f"the last good checkpoint is step {kept}"
+        self._progress.say(
+            f"error: {error}; {good}; try a lower optim.learning_rate or optim.clipped_grad_norm=1.0"
+        )
+
     def _say_end(self, stopped: int) -> None:
         self._progress.end(self._step)
         if stopped:
@@ -287,11 +275,8 @@ class _Loop:
         )
 
     def _places(self) -> str:
-        return f"checkpoint {self._checkpointer.folder(self._step)}, metrics {self._workdir}/{METRICS_FILE}"
-
-
-def _struct(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+        checkpoint = self._checkpointer.folder(self._step)
+        return f"checkpoint {checkpoint}, metrics {self._setup.workdir}/{METRICS_FILE}"
 
 
 def _due(step: int, frequency: int) -> bool:

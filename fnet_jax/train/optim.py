@@ -96,7 +96,7 @@ def scale_by_rules(rules: Rules) -> optax.GradientTransformation:
     )
 
 
-def check_rules(rules: Rules, params: optax.Params) -> None:
+def check_rules(rules: str, params: optax.Params) -> None:
     """Refuses a rule that matches no parameter.
 
     Raises:
@@ -104,7 +104,7 @@ def check_rules(rules: Rules, params: optax.Params) -> None:
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     names = [name for path, leaf in leaves for name in rule_paths(path_str(path), leaf)]
-    for pattern, _ in rules:
+    for pattern, _ in parse_rules(rules):
         if not any(re.match(pattern, name) for name in names):
             raise UserError(
                 f"optim.learning_rate_rules: {pattern!r} matches no parameter; they are named like "

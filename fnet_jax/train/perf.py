@@ -1,14 +1,17 @@
-"""Arithmetic of a step, what the device could do, and where the time goes; never for the training itself."""
+"""What a step costs and where the time of a run goes: FLOPs, seconds, profiles."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 
 from fnet_jax.core.chips import find_chip
-from fnet_jax.core.config import ModelConfig
+from fnet_jax.core.config import LogConfig, ModelConfig
+from fnet_jax.nn.encoder import layer_mixers
 
 
 def peak_flops(device: jax.Device, dtype: str) -> float | None:
@@ -35,17 +38,16 @@ def mixing_flops(mixer: str, length: int, d_model: int) -> float:
     return 0.0
 
 
-def train_flops_per_example(model: ModelConfig, mixers: tuple[str, ...], predictions: int) -> float:
+def train_flops_per_example(model: ModelConfig, predictions: int) -> float:
     """FLOPs of a training step per example: forward, and twice that backward.
 
     Args:
-        model: gives L, D, E, F, V.
-        mixers: the mixer of each layer.
+        model: gives L, D, E, F, V and the mixer of each layer.
         predictions: P.
     """
     length, d, e = model.max_seq_length, model.d_model, model.d_emb
     forward = 2.0 * length * e * d  # hidden_mapping_in
-    for mixer in mixers:
+    for mixer in layer_mixers(model):
         forward += mixing_flops(mixer, length, d) + 4.0 * length * d * model.d_ff
     forward += 2.0 * d * d  # pooler
     forward += 2.0 * predictions * e * (d + model.vocab_size)  # masked LM head
@@ -97,3 +99,28 @@ class Stopwatch:
         if name != self._now:
             self._now = name
             self._entered(name)
+
+
+class ProfileWindow:
+    """Writes WORKDIR/profile for `profile_steps` steps from `profile_start` on; never where that is 0."""
+
+    def __init__(self, log: LogConfig, workdir: str, say: Callable[[str], None]):
+        self._log, self._folder, self._say = log, os.path.join(workdir, "profile"), say
+        self._open = False
+
+    def at(self, step: int, state: Any) -> None:
+        """Opens or closes the window if that is due before the step that follows `step`."""
+        start = self._log.profile_start
+        if start and step == start:
+            jax.profiler.start_trace(self._folder)
+            self._open = True
+        elif start and step == start + self._log.profile_steps:
+            self.close(state)
+
+    def close(self, state: Any) -> None:
+        """Closes the window if it is open, also where a run ends inside it; waits for `state`."""
+        if self._open:
+            jax.block_until_ready(state)
+            jax.profiler.stop_trace()
+            self._open = False
+            self._say(f"profile: {self._folder}; look at it with TensorBoard or Perfetto")

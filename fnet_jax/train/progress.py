@@ -1,16 +1,15 @@
 """What the loop has seen: sums of steps, windows between two lines of metrics, and who is told."""
 
 import math
+from collections.abc import Sequence
 
 import jax
 
 from fnet_jax.core import config_dict
-from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.runtime import hosts
 from fnet_jax.tasks.metrics import HostSums, Sums, compute, merge, to_host
 from fnet_jax.train import perf
-from fnet_jax.train.setup import Setup
-from fnet_jax.train.writers import (
+from fnet_jax.train.logs.writers import (
     ConsoleWriter,
     JsonlWriter,
     TensorBoardWriter,
@@ -19,6 +18,7 @@ from fnet_jax.train.writers import (
     Writers,
     read_jsonl,
 )
+from fnet_jax.train.setup import Setup
 
 PAUSES = ("restart", "compile", "save", "evaluate")  # parts of the time that say nothing of the speed
 
@@ -35,8 +35,8 @@ class Progress:
         evaluated: the steps not after the start that have been evaluated.
     """
 
-    def __init__(self, setup: Setup, workdir: str, start_step: int, stopwatch: perf.Stopwatch):
-        config = setup.config
+    def __init__(self, setup: Setup, start_step: int, stopwatch: perf.Stopwatch):
+        config, workdir = setup.config, setup.workdir
         rows = read_jsonl(workdir)
         self.repeated_until = max((row["step"] for row in rows if row["split"] == "train"), default=0)
         evaluated = [row["step"] for row in rows if row["split"] == "eval" and row["step"] <= start_step]
@@ -48,9 +48,8 @@ class Progress:
         self._window_steps = 0
         self._last: HostSums = {}  # sums of the newest step that was read
         self._skipped_in_a_row = 0
-        flops = perf.train_flops_per_example(
-            config.model, layer_mixers(config.model), setup.objective.predictions
-        )
+        self._warnings: set[str] = set()  # those that were told
+        flops = perf.train_flops_per_example(config.model, setup.objective.predictions)
         self._sequences_per_step = setup.objective.sequences * config.train.train_batch_size
         self._flops_per_step = flops * self._sequences_per_step
         peak = perf.peak_flops(jax.devices()[0], config.model.dtype)
@@ -97,10 +96,14 @@ class Progress:
         if step % self._config.train.log_frequency == 0 or step == self._num_steps:
             self._log(step)
 
-    def evaluation(self, step: int, values: dict[str, float]) -> None:
-        """Writes the metrics of an evaluation."""
+    def evaluation(self, step: int, values: dict[str, float], warnings: Sequence[str]) -> None:
+        """Writes the metrics of an evaluation, and says each warning once."""
         self._writers.write(step, "eval", values)
         self.evaluated.add(step)
+        for warning in warnings:
+            if warning not in self._warnings:
+                self.say(f"note: {warning}")
+        self._warnings.update(warnings)
 
     def end(self, step: int) -> None:
         """Writes and says where the time of the process went."""

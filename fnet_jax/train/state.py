@@ -53,11 +53,9 @@ def init_fn(
     return init
 
 
-def abstract_state(
-    mesh: Mesh, objective: Objective, optimizer: optax.GradientTransformation, seed: int = 0
-) -> TrainState:
+def abstract_state(mesh: Mesh, objective: Objective, optimizer: optax.GradientTransformation) -> TrainState:
     """The state as ShapeDtypeStructs that carry their shardings; nothing is computed."""
-    state = jax.eval_shape(init_fn(objective, optimizer, seed))
+    state = jax.eval_shape(init_fn(objective, optimizer, seed=0))
     shardings = state_shardings(mesh, state, optimizer)
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),

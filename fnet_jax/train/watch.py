@@ -6,10 +6,10 @@ from typing import Any
 
 from fnet_jax.core.config import Config
 from fnet_jax.runtime import hosts
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.checkpoints.find import early_stop_step
 from fnet_jax.train.evaluate import CheckpointEvaluator
-from fnet_jax.train.find_checkpoint import early_stop_step
-from fnet_jax.train.result_table import read_results
+from fnet_jax.train.logs.results import read_results
 
 
 def watch(
@@ -35,32 +35,24 @@ def watch(
     done = set(hosts.broadcast([row["step"] for row in rows if row.get("task", config.task) == config.task]))
     evaluator = None
     while True:
-        checkpointer = Checkpointer(workdir, read_only=True)
-        steps = hosts.broadcast(checkpointer.steps())
-        last = hosts.broadcast(early_stop_step(config, checkpointer))
-        checkpointer.close()
-        waiting = [step for step in steps if step not in done]
-        if waiting:
-            step = waiting[0]
-            done.add(step)
-            if fault := checkpointer.fault(step):
-                hosts.print_once(f"checkpoint {checkpointer.folder(step)} is damaged ({fault}) and left out")
-                continue
-            evaluator = evaluator or CheckpointEvaluator(config, workdir)
-            try:
-                yield evaluator.evaluate(step, splits)
-            except (FileNotFoundError, ValueError, KeyError):
-                if _is_there(workdir, step):
-                    raise
-                hosts.print_once(f"checkpoint {step} was deleted before it could be evaluated")
+        with Checkpointer(workdir, read_only=True) as checkpointer:
+            steps = hosts.broadcast(checkpointer.steps())
+            stopped_early = hosts.broadcast(early_stop_step(config.train, checkpointer)) is not None
+        step = next((step for step in steps if step not in done), None)
+        if step is None:
+            if steps and (stopped_early or steps[-1] >= config.train.num_train_steps):
+                return
+            sleep(seconds)
             continue
-        if steps and (steps[-1] >= config.train.num_train_steps or last is not None):
-            return
-        sleep(seconds)
-
-
-def _is_there(workdir: str, step: int) -> bool:
-    checkpointer = Checkpointer(workdir, read_only=True)
-    steps = checkpointer.steps()
-    checkpointer.close()
-    return step in steps
+        done.add(step)
+        if fault := checkpointer.fault(step):
+            hosts.print_once(f"checkpoint {checkpointer.folder(step)} is damaged ({fault}) and left out")
+            continue
+        evaluator = evaluator or CheckpointEvaluator(config, workdir)
+        try:
+            yield evaluator.evaluate(step, splits)
+        except (FileNotFoundError, ValueError, KeyError):
+            with Checkpointer(workdir, read_only=True) as checkpointer:
+                if step in checkpointer.steps():
+                    raise
+            hosts.print_once(f"checkpoint {step} was deleted before it could be evaluated")

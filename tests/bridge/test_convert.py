@@ -17,11 +17,11 @@ from fnet_jax.bridge.loaded import flat
 from fnet_jax.bridge.read import read
 from fnet_jax.core.config import Head, Mixer
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.core.mesh import create_mesh
 from fnet_jax.data.tokenizer import train_tokenizer
-from fnet_jax.train.checkpoint import Checkpointer
-from fnet_jax.train.recovery import restore_newest
-from fnet_jax.train.setup import make_setup
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.concrete import facts_without_data
+from fnet_jax.train.setup import set_up
+from fnet_jax.train.start import restore_newest
 from tests.bridge.made import TINY, made
 from tests.bridge.original_checkpoint import optimizer_tree
 from tests.bridge.original_checkpoint import write as write_original
@@ -179,7 +179,7 @@ def test_the_original_s_optimizer_goes_on_here(tmp_path):
     converted, _ = convert.convert(convert.Conversion("google", src, "workdir", dst, keep_optimizer=True))
     config = converted.config
     config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_train_steps=9))
-    setup = make_setup(config, create_mesh(devices=jax.devices()[:1]), None)
+    setup = set_up(config, devices=jax.devices()[:1], facts=facts_without_data(config))
     checkpointer = Checkpointer(dst, read_only=True)
     state = checkpointer.restore(checkpointer.latest(), setup.abstract)
     checkpointer.close()
@@ -193,7 +193,7 @@ def test_the_original_s_optimizer_goes_on_here(tmp_path):
 def test_no_run_goes_on_without_an_optimizer(tmp_path):
     loaded = made("pretrain")
     workdirs.write(loaded, str(tmp_path))
-    setup = make_setup(loaded.config, create_mesh(devices=jax.devices()[:1]), None)
+    setup = set_up(loaded.config, devices=jax.devices()[:1], facts=facts_without_data(loaded.config))
     checkpointer = Checkpointer(str(tmp_path), read_only=True)
     with pytest.raises(UserError, match=re.escape(f"a fresh --workdir with --config.init_from={tmp_path}")):
         restore_newest(checkpointer, setup.abstract)

@@ -4,14 +4,12 @@ import typing
 import ml_collections
 import pytest
 
-from fnet_jax.configs import base, glue, pretrain
+from fnet_jax.configs import base, pretrain
 from fnet_jax.core import config_dict
 from fnet_jax.core.checks import check_mesh
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.keys import declared
-from fnet_jax.core.workdir import save_config
-from fnet_jax.runtime import cli
 from tests.conftest import REPOSITORY
 
 KEYS = list(declared(Config))
@@ -212,17 +210,3 @@ def test_differences_name_the_key():
     old = config_dict.parse(base.get_config())
     new = config_dict.parse(changed("optim.learning_rate", 2e-4))
     assert config_dict.differences(old, new) == ["optim.learning_rate: 0.0001 -> 0.0002"]
-
-
-def test_a_run_tells_where_its_data_are(tmp_path):
-    """So that eval.py needs no more than the config file and the workdir."""
-
-    def make(*overrides, **args):
-        c = glue.get_config(",".join(f"{key}={value}" for key, value in args.items()))
-        c.update_from_flattened_dict(dict(override.split("=") for override in overrides))
-        return cli.make_config(c, [override.split("=")[0] for override in overrides], str(tmp_path))
-
-    save_config(make("data.dir=here", task="cola"), str(tmp_path))
-    assert make(task="cola").data.dir == "here"
-    assert make("data.dir=there", task="cola").data.dir == "there"
-    assert make(task="sst2").data.dir == ""

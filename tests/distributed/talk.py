@@ -30,16 +30,16 @@ def main(argv):
     own = os.path.join(flag.folder, str(hosts.index()))
     heard = {
         "count": hosts.count(),
-        "exchange": hosts.all_gather(f"from {hosts.index()}"),
-        "agree": hosts.broadcast(["mine", hosts.index()]),
-        "blind": hosts.processes_without(flag.folder),
-        "blind to own": hosts.processes_without(own),
+        "all_gather": hosts.all_gather(f"from {hosts.index()}"),
+        "broadcast": hosts.broadcast(["mine", hosts.index()]),
+        "processes_without": hosts.processes_without(flag.folder),
+        "processes_without own": hosts.processes_without(own),
     }
     hosts.require_same({"same": 1})
     try:
         hosts.run_on_primary(lambda: refuse(), "do it")
     except UserError as error:
-        heard["first_does"] = str(error)
+        heard["run_on_primary"] = str(error)
     print(json.dumps(heard))
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fnet_jax.core import jsonl
-from fnet_jax.train import example_ids
-from fnet_jax.train.writers import read_jsonl
+from fnet_jax.train.logs import example_ids
+from fnet_jax.train.logs.writers import read_jsonl
 from tests.conftest import command, run
 from tests.distributed.processes import group
 

@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from fnet_jax.train import evaluate, example_ids
-from fnet_jax.train.result_table import read_results
-from fnet_jax.train.writers import read_jsonl
+from fnet_jax.train import evaluate
+from fnet_jax.train.logs import example_ids
+from fnet_jax.train.logs.results import read_results
+from fnet_jax.train.logs.writers import read_jsonl
 from tests.distributed.processes import train_and_evaluate
 from tests.made_up import write_table
 from tests.train.test_finetune import labelled_config

@@ -55,11 +55,11 @@ def test_processes_talk(tmp_path):
     for said in heard:
         assert said == {
             "count": 3,
-            "exchange": ["from 0", "from 1", "from 2"],
-            "agree": ["mine", 0],
-            "blind": [],
-            "blind to own": [1, 2],
-            "first_does": "no such thing",
+            "all_gather": ["from 0", "from 1", "from 2"],
+            "broadcast": ["mine", 0],
+            "processes_without": [],
+            "processes_without own": [1, 2],
+            "run_on_primary": "no such thing",
         }
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from fnet_jax.core.workdir import saved_config
 from fnet_jax.train import evaluate
-from fnet_jax.train.result_table import read_results
+from fnet_jax.train.logs.results import read_results
 from tests.distributed.processes import train_and_evaluate
 from tests.made_up import write_choices, write_questions, write_tags
 

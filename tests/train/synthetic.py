@@ -88,7 +88,7 @@ class Trainer:
         schedule = make_schedule(cfg.optim, cfg.train.num_train_steps)
         step = make_train_step(objective, optimizer, schedule, cfg.seed, cfg.train.gradient_accum_steps)
         with jax.set_mesh(self.mesh):
-            abstract = abstract_state(self.mesh, objective, optimizer, cfg.seed)
+            abstract = abstract_state(self.mesh, objective, optimizer)
             shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
             self.step = jax.jit(step, out_shardings=(shardings, replicated(self.mesh)))
             self._compiled: dict[int, jax.stages.Compiled] = {}  # by size of the batch

@@ -13,16 +13,17 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.runtime import compile_cache
 from fnet_jax.runtime.lock import TrainerLock
 from fnet_jax.tasks.kinds import make_objective
-from fnet_jax.train import best as judge
-from fnet_jax.train import compile_cache, writers
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train import loop
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.evaluate import Interrupted, evaluate_split
+from fnet_jax.train.logs import writers
+from fnet_jax.train.logs.writers import read_jsonl
 from fnet_jax.train.loop import train
 from fnet_jax.train.optim import make_optimizer, make_schedule
 from fnet_jax.train.step import make_train_step
-from fnet_jax.train.writers import read_jsonl
 from tests.conftest import command, run, smoke_config
 from tests.test_entry_points import LONG, start, wait_for_step
 from tests.train.synthetic import Trainer, config, random_batch
@@ -43,7 +44,7 @@ def test_an_evaluation_is_cut_short_and_made_up_for(overrides, tmp_path, monkeyp
             evaluate_split(*args, stopped=lambda: batches.append(1) or stopped(), **kwargs)
         raise Interrupted
 
-    monkeypatch.setattr(judge, "evaluate_split", interrupted)
+    monkeypatch.setattr(loop, "evaluate_split", interrupted)
     assert train(cfg, str(tmp_path)) == 143
     assert len(batches) == 1  # asked before the first batch, which was never evaluated
     assert "stopped at step 6 of 7, saved" in capsys.readouterr().out

@@ -15,14 +15,14 @@ from fnet_jax.configs import classify
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import saved_config
-from fnet_jax.runtime import cli
 from fnet_jax.train import evaluate, watch
-from fnet_jax.train.checkpoint import Checkpointer
-from fnet_jax.train.find_checkpoint import find_checkpoint
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.checkpoints.find import find_checkpoint
+from fnet_jax.train.concrete import make_config
+from fnet_jax.train.logs.results import read_results, record, table
+from fnet_jax.train.logs.writers import read_jsonl
 from fnet_jax.train.loop import train
-from fnet_jax.train.result_table import read_results, record, table
 from fnet_jax.train.setup import set_up
-from fnet_jax.train.writers import read_jsonl
 from tests import FAST_COMPILE
 from tests.conftest import REPOSITORY, run, smoke_config
 from tests.made_up import write_table
@@ -43,7 +43,7 @@ def labelled_config(data: str, workdir: str = "", **overrides: object) -> Config
     c = classify.get_config(f"smoke,data={data}")
     keys = {key.replace("__", "."): value for key, value in overrides.items()}
     c.update_from_flattened_dict({"data.tokenizer_pieces": 150, "train.log_frequency": 1, **keys})
-    return cli.make_config(c, keys, workdir or None)
+    return make_config(c, keys, workdir or None)
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def test_regression(table_csv, tmp_path):
     c = classify.get_config(f"smoke,task=regress,data={table_csv}")
     c.update_from_flattened_dict({key.replace("__", "."): value for key, value in keys.items()})
     c.data.tokenizer_pieces = 150
-    config = cli.make_config(c)
+    config = make_config(c)
     assert train(config, str(tmp_path)) == 0
     values = evaluate.evaluate_checkpoint(config, str(tmp_path), write_predictions=True)
     assert values["spearman"] > 0.8

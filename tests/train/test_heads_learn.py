@@ -10,14 +10,14 @@ import pytest
 from fnet_jax.configs import answer, choose, pretrain, tag
 from fnet_jax.core.mesh import path_str
 from fnet_jax.core.workdir import saved_config
-from fnet_jax.runtime import cli
 from fnet_jax.tasks.tag.schemes import entities
 from fnet_jax.train import evaluate, watch
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.concrete import make_config
+from fnet_jax.train.logs.results import table
+from fnet_jax.train.logs.writers import read_jsonl
 from fnet_jax.train.loop import train
-from fnet_jax.train.result_table import table
 from fnet_jax.train.setup import set_up
-from fnet_jax.train.writers import read_jsonl
 from tests.conftest import smoke_config
 from tests.made_up import write_choices, write_questions, write_tags
 from tests.train.synthetic import Trainer, config, head_batch
@@ -62,7 +62,7 @@ def head_config(module, data, init_from, workdir=None, **keys):
     c = module.get_config(f"smoke,data={data}")
     keys = {"init_from": init_from, **{key.replace("__", "."): value for key, value in keys.items()}}
     c.update_from_flattened_dict({"data.max_train_examples": 0, "train.log_frequency": 20, **keys})
-    return cli.make_config(c, keys, workdir)
+    return make_config(c, keys, workdir)
 
 
 def trained(module, data, pretrained, workdir, **keys):
@@ -186,7 +186,7 @@ def test_masked_lm_alone_goes_on_from_pretraining_and_back(pretrained, overrides
             "optim.learning_rate_rules": ".*=0",
         }
         c.update_from_flattened_dict(keys)
-        config = cli.make_config(c, keys, workdir)
+        config = make_config(c, keys, workdir)
         assert train(config, workdir) == 0
         return config
 

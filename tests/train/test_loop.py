@@ -11,15 +11,13 @@ import jax
 import numpy as np
 import pytest
 
-from fnet_jax.configs import pretrain
 from fnet_jax.core.errors import MachineError, UserError
-from fnet_jax.runtime import cli
-from fnet_jax.train import evaluate, example_ids
-from fnet_jax.train import result_table as results
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train import batches, evaluate, loop
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.logs import example_ids, results
+from fnet_jax.train.logs.writers import read_jsonl
 from fnet_jax.train.loop import train
-from fnet_jax.train.setup import Setup, set_up
-from fnet_jax.train.writers import read_jsonl
+from fnet_jax.train.setup import set_up
 from tests.conftest import smoke_config
 
 
@@ -140,17 +138,6 @@ def test_warm_start_takes_params_only(finished, overrides, tmp_path):
         train(dataclasses.replace(config, init_from=str(tmp_path / "nothing")), str(tmp_path / "new"))
 
 
-@pytest.mark.parametrize("task", ["pretrain", "masked_lm"])
-def test_pretraining_goes_on_with_the_tokenizer_of_its_start(finished, task):
-    """Not with one trained anew, whose pieces the embeddings would not be those of."""
-    _, source = finished
-    c = pretrain.get_config(f"smoke,task={task}")
-    c.init_from = source
-    assert cli.make_config(c).data.tokenizer == f"{source}/tokenizer.model"
-    c.data.tokenizer = "my.model"
-    assert cli.make_config(c).data.tokenizer == "my.model"
-
-
 def test_a_loss_that_is_not_finite_stops_the_run(overrides, tmp_path, capsys):
     config = smoke_config(
         {
@@ -209,20 +196,15 @@ def test_profiler_window(overrides, tmp_path, num_steps):
 @pytest.mark.parametrize("interrupted", [True, False])
 def test_input_that_breaks_off(overrides, tmp_path, monkeypatch, interrupted):
     """Because of Ctrl-C: saved, 130. Otherwise the run ends with the cause."""
-    whole = Setup.device_batches
 
-    def broken(setup, *args):
-        batches, *counts = whole(setup, *args)
+    def broken(*args):
+        whole = batches.train_batches(*args)
+        yield from (next(whole) for _ in range(3))
+        if interrupted:
+            signal.raise_signal(signal.SIGINT)
+        raise RuntimeError("a worker died")
 
-        def iterate():
-            yield from (next(batches) for _ in range(3))
-            if interrupted:
-                signal.raise_signal(signal.SIGINT)
-            raise RuntimeError("a worker died")
-
-        return iterate(), *counts
-
-    monkeypatch.setattr(Setup, "device_batches", broken)
+    monkeypatch.setattr(loop, "train_batches", broken)
     if interrupted:
         assert train(smoke_config(overrides), str(tmp_path)) == 130
         assert Checkpointer(str(tmp_path), read_only=True).latest() == 3

@@ -117,6 +117,6 @@ def test_rules_that_cannot_be_read(rules):
 
 def test_a_rule_that_matches_nothing_is_refused():
     params = Trainer(rules_config("")).state.params
-    check_rules(parse_rules("encoder/layer_2/=0.1,classification=2"), params)
+    check_rules("encoder/layer_2/=0.1,classification=2", params)
     with pytest.raises(UserError, match="'encoder/layer_3/' matches no parameter"):
-        check_rules(parse_rules("encoder/layer_3/=0.1"), params)
+        check_rules("encoder/layer_3/=0.1", params)

@@ -2,7 +2,6 @@ import jax
 import numpy as np
 import pytest
 
-from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.tasks.kinds import make_objective
 from fnet_jax.train.perf import Stopwatch, mixing_flops, peak_flops, train_flops_per_example
 from tests.train.synthetic import config
@@ -18,7 +17,7 @@ def test_flops_against_the_compiler(mixer):
     objective = make_objective(cfg)
     variables = jax.eval_shape(objective.init, jax.random.key(0))
     compiled = jax.jit(objective.apply).lower(variables, objective.batch_spec(4)).compile()
-    ours = train_flops_per_example(cfg.model, layer_mixers(cfg.model), cfg.data.max_predictions_per_seq) / 3
+    ours = train_flops_per_example(cfg.model, cfg.data.max_predictions_per_seq) / 3
     assert compiled.cost_analysis()["flops"] / 4 == pytest.approx(ours, rel=0.12)
 
 

@@ -1,4 +1,4 @@
-"""The parts of a data set made by a Beam pipeline, on whatever engine it runs.
+"""The parts of a data set made by a Beam pipeline, on any engine that Beam has.
 
 An element is a whole part, so engine, bundles and number of workers do not show in the result. Workers
 read the corpus and write the parts by their paths: both must be folders that all machines share. They

@@ -22,7 +22,7 @@ from fnet_jax.runtime.lock import FileLock
 SETTINGS_FILE = ".plan.json"
 
 _LAYOUT = 2  # of the parts; to be raised when other documents come to lie in a part
-# Records take at least so many bytes per byte of source. 100 novels take 0.5; what is skipped takes none.
+# Bytes of records per byte of source, at least. They are 0.5 for novels and 0 for documents that are skipped.
 _LEAST_RATIO = 0.1
 
 
@@ -69,7 +69,7 @@ class Preparation:
         }
 
     def begin(self, num_shares: int, progress: bool) -> WorkerConfig:
-        """Leaves settings and tokenizer in the folder, for whoever goes on.
+        """Leaves settings and tokenizer in the folder, for all processes that go on with it.
 
         Args:
             num_shares: into how many the work is divided. It may differ between attempts, and is kept so that
@@ -148,14 +148,14 @@ class Preparation:
             yield
 
     def clean_up(self) -> None:
-        """Removes what killed processes have left half-written; nobody else may be at work."""
+        """Removes the unfinished files of killed processes; no other process may be at work."""
         for name in os.listdir(self.directory):
             if name.startswith(".tmp-"):
                 os.remove(os.path.join(self.directory, name))
 
 
 def tokenizer_spec(data: DataConfig) -> str:
-    """How the tokenizer comes about, for a person."""
+    """Where the tokenizer comes from, in words."""
     return (
         data.tokenizer
         or f"{data.tokenizer_algorithm} of {data.tokenizer_pieces} pieces trained on the corpus"

@@ -20,7 +20,7 @@ from fnet_jax.data.corpus.workers import make_parts, num_cores
 from fnet_jax.data.dataset import DatasetInfo, check_info, load_info
 from fnet_jax.data.tokenizer import load_tokenizer
 
-_NAMED = 8  # so many missing shares are named in a message
+_NAMED = 8  # missing shares that a message names
 
 
 def dataset_dir(data: DataConfig, workdir: str) -> str:
@@ -36,15 +36,6 @@ def dataset_dir(data: DataConfig, workdir: str) -> str:
             "shared folder, or mount the object store and give the folder where it is mounted"
         )
     return os.path.abspath(os.path.expanduser(directory))
-
-
-def ensure(data: DataConfig, max_seq_length: int, workdir: str) -> DatasetInfo:
-    """The data set of a run, prepared first if it is absent.
-
-    Raises:
-        UserError: if it is there but does not fit, or cannot be prepared.
-    """
-    return prepare(data, max_seq_length, dataset_dir(data, workdir))
 
 
 def prepare(
@@ -92,11 +83,11 @@ def prepare_share(
     Args:
         data: corpus, tokenizer and held-out share.
         max_seq_length: L.
-        directory: of the data set, common to all jobs; made if absent.
+        directory: of the data set, common to all jobs.
         share: number of the job, from 0; it makes the parts share, share + num_shares, ...
         num_shares: number of jobs; the result does not depend on it.
-        num_processes: None: one per core.
-        progress: whether to show a bar with an estimate on stderr.
+        num_processes: of this job; None: one per core.
+        progress: whether to show a bar.
 
     Returns:
         The shares that are still missing.

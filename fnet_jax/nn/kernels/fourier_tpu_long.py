@@ -6,8 +6,8 @@ An example passes through on-chip memory once, in two phases of the grid:
     blocks of columns: y = Re(F_L (g − ih)), for columns 0 … D/2 − 1; column D − d is column d with its
                        rows mirrored
 
-Along L the transform is split as in `dft.split`: L = L1·L2, l = L2·a + m, j = c + L1·e. The first
-stage, a product over a for each m, overwrites g and h; the second is one over m for each c.
+Along L the transform is split as in `dft.split`: L = L1·L2, l = L2·i + m, j = c + L1·e. The first
+stage, a product over i for each m, overwrites g and h; the second is one over m for each c.
 
 Letters: W: w = D/2 columns; Y: these and column D/2, padded to whole registers.
 """
@@ -164,7 +164,7 @@ def _transform(g: Any, h: Any, f: Any, first: Any, second: Any, dtype: jnp.dtype
     """f = Re(F_L (g − ih)), all [L, 128]; overwrites g and h."""
     l2, l1 = first.shape[0], first.shape[1] // 2
 
-    def over_a(ms: list[jax.Array]) -> None:
+    def over_i(ms: list[jax.Array]) -> None:
         rows = [pl.ds(m, l1, stride=l2) for m in ms]
         parts = [jnp.concatenate([g[r, :], h[r, :]], 0) for r in rows]
         results = [dot(first[m], part, dtype) for m, part in zip(ms, parts, strict=True)]
@@ -177,7 +177,7 @@ def _transform(g: Any, h: Any, f: Any, first: Any, second: Any, dtype: jnp.dtype
         for c, part in zip(cs, parts, strict=True):
             f[pl.ds(c, l2, stride=l1), :] = dot(second[...], part, dtype)
 
-    _several_at_once(l2, over_a)
+    _several_at_once(l2, over_i)
     _several_at_once(l1, over_m)
 
 

@@ -26,6 +26,8 @@ from fnet_jax.runtime import cli
 from fnet_jax.tools.aot import compile as aot_compile
 from fnet_jax.tools.aot.report import analyse, chip_of
 from fnet_jax.tools.aot.text import describe
+from fnet_jax.train.concrete import facts_without_data, read_config
+from fnet_jax.train.setup import set_up
 
 EXIT_UNFIT = 1
 
@@ -49,10 +51,11 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--topology is not given; name a TPU slice, such as v5e:4x4")
     if FLAGS.json and not os.path.isdir(os.path.dirname(os.path.abspath(FLAGS.json))):
         raise UserError(f"--json={FLAGS.json} is in no folder; make the folder first")
-    config = aot_compile.complete(aot_compile.with_mesh(cli.config(), FLAGS.mesh))
+    config = aot_compile.with_mesh(read_config(), FLAGS.mesh)
+    facts = facts_without_data(config)
     devices = aot_compile.topology_devices(FLAGS.topology, FLAGS.slices)
     chip_of(devices[0].device_kind, FLAGS.topology)
-    setup = aot_compile.make_abstract_setup(config, devices, FLAGS.step)
+    setup = set_up(config, training=FLAGS.step == "train", devices=devices, facts=facts)
     print(
         f"compiling the {FLAGS.step} step for {len(devices)} devices; published sizes take 1 to 10 minutes",
         file=sys.stderr,

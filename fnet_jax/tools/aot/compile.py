@@ -5,18 +5,15 @@ import difflib
 import importlib.util
 import re
 import time
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import jax
 from jax.experimental import topologies
 
-from fnet_jax.core.checks import check, check_mesh
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import MESH_AXES, mesh_of
-from fnet_jax.tasks.interface import Dataset
-from fnet_jax.tasks.table import TASKS
-from fnet_jax.train.setup import Setup, make_setup
+from fnet_jax.core.mesh import MESH_AXES
+from fnet_jax.train.setup import Setup
 
 Step = Literal["train", "eval"]
 
@@ -94,48 +91,6 @@ def with_mesh(config: Config, text: str) -> Config:
     return dataclasses.replace(config, mesh=dataclasses.replace(config.mesh, **sizes))
 
 
-def complete(config: Config) -> Config:
-    """Fills in what otherwise the data tell: the number of pieces and of outputs.
-
-    Raises:
-        UserError: if the config does not tell them either.
-    """
-    model, task = config.model, TASKS.get(config.task)
-    pieces = model.vocab_size or (0 if config.data.tokenizer else config.data.tokenizer_pieces)
-    if not pieces:
-        raise UserError(
-            "model.vocab_size=0 leaves the number of pieces open; set it to that of the tokenizer"
-        )
-    outputs = model.num_outputs
-    if task is not None and not outputs:
-        outputs = task.num_outputs(config.data.labels)
-        if not outputs:
-            raise UserError(
-                f"model.num_outputs=0 leaves open how many labels task={config.task!r} has; set it"
-            )
-    config = dataclasses.replace(
-        config, model=dataclasses.replace(model, vocab_size=pieces, num_outputs=outputs)
-    )
-    check(config)
-    return config
-
-
-def make_abstract_setup(config: Config, devices: list[jax.Device], step: Step) -> Setup:
-    """What `train.setup.set_up` makes, without data and for devices that are only described.
-
-    Args:
-        config: complete, see `complete`.
-        devices: of the slice.
-        step: which is to be compiled.
-
-    Raises:
-        UserError: if the mesh or the batch does not fit the devices.
-    """
-    mesh = mesh_of(config.mesh, devices)
-    check_mesh(config, mesh.shape, training=step == "train")
-    return make_setup(config, mesh, cast(Dataset, None))  # nothing that is compiled asks the data
-
-
 def compile_step(setup: Setup, step: Step) -> Compiled:
     """Compiles the jitted function that training or evaluation calls.
 
@@ -143,12 +98,9 @@ def compile_step(setup: Setup, step: Step) -> Compiled:
         DoesNotFitError: if the program needs more memory than a device has.
     """
     start = time.perf_counter()
-    training = step == "train"
-    state = setup.abstract if training else setup.abstract.variables
-    function = setup.train_step() if training else setup.eval_step()
     try:
         with jax.set_mesh(setup.mesh):
-            executable = function.lower(state, setup.batch_structs(training)).compile()
+            executable = setup.lower(training=step == "train").compile()
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

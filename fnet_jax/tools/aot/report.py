@@ -10,36 +10,14 @@ import jax
 from fnet_jax.core.chips import Chip, find_chip
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import axis_size
-from fnet_jax.nn.encoder import describe_layers, layer_mixers
+from fnet_jax.nn.encoder import describe_layers
 from fnet_jax.tools.aot import hlo_cost
 from fnet_jax.tools.aot.compile import Compiled
 from fnet_jax.tools.aot.hlo import Collective, Program
 from fnet_jax.train import perf
-from fnet_jax.train.layout import bytes_per_device, describe_layout, peak_bytes
-from fnet_jax.train.setup import Setup
+from fnet_jax.train.memory import Memory, describe_layout, memory_of
 
 _SECONDS_PER_DAY = 86_400
-
-
-@dataclasses.dataclass(frozen=True)
-class Memory:
-    """Bytes on one device, before padding except for what the compiler says.
-
-    Attributes:
-        parameters: and the fixed matrices of the random mixer.
-        optimizer: moments and counters.
-        batch: of one step.
-        temporaries: the compiler's figure for all that lives only during the step.
-        peak: the compiler's figure for all at once.
-        available: of the chip.
-    """
-
-    parameters: int
-    optimizer: int
-    batch: int
-    temporaries: int
-    peak: int
-    available: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,8 +59,8 @@ class Report:
         model: what else tells models apart: width, vocabulary, …
         batch_size: B, over all devices.
         length: L.
-        layout: where the parameters lie, see `train.layout.describe_layout`.
-        memory: see `Memory`.
+        layout: where the parameters lie, see `train.memory.describe_layout`.
+        memory: see `train.memory.Memory`.
         flops: of matrix products, convolutions, FFTs and custom kernels that tell theirs.
         model_flops: that the maths needs, with fast transforms, see `perf.train_flops_per_example`.
         bytes: between main memory and chip.
@@ -186,7 +164,7 @@ def analyse(compiled: Compiled, topology: str) -> Report:
         _squeezed((rows, setup.objective.predictions, model.d_model)),
         _squeezed((model.max_seq_length // sizes["seq"], model.d_emb)),  # of the position table
     }
-    needed = perf.train_flops_per_example(model, layer_mixers(model), setup.objective.predictions)
+    needed = perf.train_flops_per_example(model, setup.objective.predictions)
     flops, moved = hlo_cost.flops(program), hlo_cost.moved_bytes(program)
     return Report(
         topology=topology,
@@ -198,7 +176,7 @@ def analyse(compiled: Compiled, topology: str) -> Report:
         batch_size=batch_size,
         length=model.max_seq_length,
         layout=describe_layout(setup.abstract),
-        memory=_memory(compiled, chip),
+        memory=memory_of(compiled.executable, setup.abstract, setup.batch_structs(training), training),
         flops=flops,
         model_flops=needed * batch_size / devices / (1 if training else 3),
         bytes=moved,
@@ -277,17 +255,3 @@ def sent_bytes(collectives: list[Collective], devices: int) -> float:
 
 def _squeezed(dims: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(n for n in dims if n != 1))
-
-
-def _memory(compiled: Compiled, chip: Chip) -> Memory:
-    setup: Setup = compiled.setup
-    training = compiled.step == "train"
-    stats: Any = compiled.executable.memory_analysis()
-    return Memory(
-        parameters=bytes_per_device(setup.abstract.variables),
-        optimizer=bytes_per_device(setup.abstract.opt_state) if training else 0,
-        batch=bytes_per_device(setup.batch_structs(training)),
-        temporaries=stats.temp_size_in_bytes,
-        peak=peak_bytes(compiled.executable, "tpu"),
-        available=chip.hbm_bytes,
-    )

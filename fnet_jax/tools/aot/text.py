@@ -4,7 +4,7 @@ from fnet_jax.core.mesh import describe_mesh
 from fnet_jax.tools.aot.hlo import Collective
 from fnet_jax.tools.aot.report import Report
 from fnet_jax.tools.markdown import duration, markdown
-from fnet_jax.train.layout import show_bytes
+from fnet_jax.train.memory import show_bytes
 
 CAVEAT = "These are figures of the compiler and of data sheets. Nothing ran; no time here was measured."
 

@@ -7,13 +7,16 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
 from fnet_jax.core.config import FourierImpl
 from fnet_jax.nn import transforms
 from fnet_jax.nn.matrices import cos_sin
-from fnet_jax.tools.bench import program as bench_jax
+from fnet_jax.tools.bench import plan as plans
 from fnet_jax.tools.bench import torch as bench_torch
-from fnet_jax.tools.bench.timing import Case, Program, Setting
+from fnet_jax.tools.bench.plan import BenchPlan
+from fnet_jax.tools.bench.program import floor_seconds, timed_program
+from fnet_jax.tools.bench.timing import BenchCase, CaseSetting, TimedProgram, grid
 from fnet_jax.train.perf import mixing_flops
 
 Mixing = Callable[[jax.Array], jax.Array]
@@ -39,6 +42,30 @@ def complex_matmul(x_BLD: jax.Array) -> jax.Array:
 PEERS: dict[str, Mixing] = {"jnp.fft2": fft2, "complex_matmul": complex_matmul}
 
 
+def plan() -> BenchPlan:
+    """Mixing alone."""
+    flag = flags.FLAGS
+    mixers = plans.known("mixers", flag.mixers or ["fourier"], MIXERS)
+    everything = (*IMPLS, *PEERS, TORCH)
+    # A kernel for TPUs is interpreted elsewhere.
+    usual = [name for name in everything if name != "pallas" or jax.default_backend() == "tpu"]
+    impls = plans.known("impls", flag.impls or usual, everything)
+    warnings: tuple[str, ...] = ()
+    if TORCH in impls and (not flag.peers or plans.missing("torch")):
+        impls.remove(TORCH)
+        warnings = plans.left_out([TORCH], "torch")
+    settings = grid(
+        {
+            "pass": plans.known("passes", flag.passes, PASSES),
+            "dtype": plans.known("dtypes", flag.dtypes or ["float32"], plans.DTYPES),
+            "width": plans.numbers("widths", flag.widths),
+            **plans.batch_axis([8]),
+            "length": plans.numbers("lengths", flag.lengths or [128, 256, 512, 1024, 2048, 4096]),
+        }
+    )
+    return BenchPlan("Mixing alone", settings, names(mixers, impls), _case, "jnp.fft2", warnings=warnings)
+
+
 def names(mixers: Sequence[str], impls: Sequence[str]) -> list[str]:
     """The names of the cases: that of the implementation for fourier, MIXER or MIXER/IMPL for the others."""
     found = []
@@ -52,17 +79,7 @@ def names(mixers: Sequence[str], impls: Sequence[str]) -> list[str]:
     return found
 
 
-def cases(settings: Sequence[Setting], named: Sequence[str]) -> list[Case]:
-    """The cases of every setting.
-
-    Args:
-        settings: with length L, width D, batch B or tokens B·L, dtype, pass.
-        named: see `names`.
-    """
-    return [_case(setting, name) for setting in settings for name in named]
-
-
-def _case(setting: Setting, name: str) -> Case:
+def _case(setting: CaseSetting, name: str) -> BenchCase:
     length, width, dtype = int(setting["length"]), int(setting["width"]), str(setting["dtype"])
     shape = (batch_of(setting), length, width)
     times = 1 + PASSES.index(str(setting["pass"]))  # the gradient is a transform too
@@ -70,19 +87,18 @@ def _case(setting: Setting, name: str) -> Case:
     moved = 2 * times * np.prod(shape) * jnp.dtype(dtype).itemsize
     flops = times * shape[0] * mixing_flops(mixer, length, width)
     make = functools.partial(_make, name, shape, dtype, times > 1)
-    return Case(
-        name, setting, make, shape[0] * length, flops, bench_jax.floor_seconds(flops, float(moved), dtype)
-    )
+    floor = floor_seconds(flops, float(moved), dtype)
+    return BenchCase(name, setting, make, shape[0] * length, flops, floor)
 
 
-def batch_of(setting: Setting) -> int:
+def batch_of(setting: CaseSetting) -> int:
     """B, given as it is or by the number of tokens; one at least."""
     if "batch" in setting:
         return int(setting["batch"])
     return max(1, int(setting["tokens"]) // int(setting["length"]))
 
 
-def _make(name: str, shape: tuple[int, int, int], dtype: str, backward: bool) -> Program:
+def _make(name: str, shape: tuple[int, int, int], dtype: str, backward: bool) -> TimedProgram:
     rng = np.random.default_rng(0)
     x, g = (rng.standard_normal(shape, np.float32) for _ in range(2))
     if name == TORCH:
@@ -98,8 +114,8 @@ def _make(name: str, shape: tuple[int, int, int], dtype: str, backward: bool) ->
     if name in ("auto", "hartley/auto"):
         note = "is " + transforms.choose_impl(jax.devices()[0].platform, *shape[1:])
     if backward:
-        return bench_jax.program(jax.jit(both), x_BLD, g_BLD, note=note)
-    return bench_jax.program(jax.jit(mixing), x_BLD, note=note)
+        return timed_program(jax.jit(both), x_BLD, g_BLD, note=note)
+    return timed_program(jax.jit(mixing), x_BLD, note=note)
 
 
 def _mixing(name: str) -> Mixing:

@@ -9,57 +9,85 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from absl import flags
 
 from fnet_jax.core.batch import BatchSpec
 from fnet_jax.core.checks import check
-from fnet_jax.core.config import AttentionImpl, Config, ModelConfig
+from fnet_jax.core.config import AttentionImpl, Config, Mixer, ModelConfig
+from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding
 from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS
-from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.heads import SequenceModel
-from fnet_jax.tools.aot.compile import make_abstract_setup
 from fnet_jax.tools.bench import onnx as bench_onnx
-from fnet_jax.tools.bench import program as bench_jax
+from fnet_jax.tools.bench import plan as plans
 from fnet_jax.tools.bench import torch as bench_torch
 from fnet_jax.tools.bench.mixing import IMPLS, batch_of
-from fnet_jax.tools.bench.timing import Case, Program, Setting
+from fnet_jax.tools.bench.plan import BenchPlan
+from fnet_jax.tools.bench.program import compile_timed, floor_seconds, repeat, timed_program
+from fnet_jax.tools.bench.timing import BenchCase, CaseSetting, TimedProgram
+from fnet_jax.train.concrete import facts_without_data, make_concrete
+from fnet_jax.train.memory import peak_bytes
 from fnet_jax.train.perf import train_flops_per_example
+from fnet_jax.train.setup import set_up
 from fnet_jax.train.state import create_state
 
 CLASSES = 2
 ATTENTION_IMPLS: tuple[str, ...] = typing.get_args(AttentionImpl)
 
 
+def step_plan() -> BenchPlan:
+    """A training step of pretraining, optimizer included, on one random batch."""
+    config = plans.config()
+    if config.task != "pretrain":
+        raise UserError(f"task={config.task!r} cannot be timed by step; give configs/pretrain.py")
+    config = make_concrete(config, facts_without_data(config))
+    settings = plans.model_settings(config, [config.train.train_batch_size])
+    found, warnings = _names()
+    make_case = functools.partial(_step_case, config)
+    return BenchPlan("Pretraining step", settings, found, make_case, "attention", warnings=warnings)
+
+
+def infer_plan() -> BenchPlan:
+    """The forward pass of encoder and classifier, logits f32[B, 2], on one device."""
+    config = plans.config()
+    config = make_concrete(config, facts_without_data(config))
+    settings = plans.model_settings(config, [1, 8, 32])
+    found, warnings = _names()
+    if jax.default_backend() == "cpu":  # ONNX Runtime for other devices is another package for each
+        how = "docs/export.md says how to add"
+        lacking = plans.left_out(bench_onnx.MODELS, *bench_onnx.PACKAGES, how=how)
+        found += [] if lacking or not flags.FLAGS.peers else bench_onnx.MODELS
+        warnings += lacking
+    make_case = functools.partial(_infer_case, config)
+    return BenchPlan(
+        "Inference, one label per text", settings, found, make_case, "attention", warnings=warnings
+    )
+
+
+def _names() -> tuple[list[str], tuple[str, ...]]:
+    """The names of the cases by the flags, and warnings on those that are left out."""
+    flag = flags.FLAGS
+    mixers = plans.known("mixers", flag.mixers or ["fourier", "attention"], typing.get_args(Mixer))
+    impls = plans.known("impls", flag.impls or ["auto"], (*IMPLS, *ATTENTION_IMPLS))
+    warnings = plans.left_out(bench_torch.MODELS, "torch", "transformers")
+    peers = bench_torch.MODELS if flag.peers and not warnings else []
+    return [*names(mixers, impls), *peers], warnings
+
+
 def names(mixers: Sequence[str], impls: Sequence[str]) -> list[str]:
-    """The names of the cases: the mixer, or MIXER/IMPL where `impls` has more than "auto" for it.
+    """The names of our cases: the mixer, or MIXER/IMPL where `impls` has more than "auto" for it.
 
     `attention` is that of the config, with its dropout; attention/xla and attention/cudnn have none.
     """
-    ways = {"fourier": IMPLS, "hartley": IMPLS, "attention": ("auto", *ATTENTION_IMPLS)}
+    implementations = {"fourier": IMPLS, "hartley": IMPLS, "attention": ("auto", *ATTENTION_IMPLS)}
     found = []
     for mixer in mixers:
-        taken = [impl for impl in impls if impl in ways.get(mixer, ())] or ["auto"]
-        found += [mixer if impl == "auto" else f"{mixer}/{impl}" for impl in taken]
+        chosen = [impl for impl in impls if impl in implementations.get(mixer, ())] or ["auto"]
+        found += [mixer if impl == "auto" else f"{mixer}/{impl}" for impl in chosen]
     return found
 
 
-def step_cases(config: Config, settings: Sequence[Setting], named: Sequence[str]) -> list[Case]:
-    """A training step of pretraining, optimizer included, on one random batch.
-
-    Args:
-        config: complete, for all that name and setting leave open.
-        settings: with length L, batch B or tokens B·L, dtype.
-        named: see `names`; and `bench_torch.MODELS`.
-    """
-    return [_step_case(config, setting, name) for setting in settings for name in named]
-
-
-def infer_cases(config: Config, settings: Sequence[Setting], named: Sequence[str]) -> list[Case]:
-    """The forward pass of encoder and classifier, logits f32[B, 2]; `bench_onnx.MODELS` may be `named`."""
-    return [_infer_case(config, setting, name) for setting in settings for name in named]
-
-
-def variant(config: Config, setting: Setting, name: str) -> Config:
+def variant(config: Config, setting: CaseSetting, name: str) -> Config:
     """The config of one case; masked predictions grow with the length."""
     length, batch = int(setting["length"]), batch_of(setting)
     mixer, _, impl = name.partition("/")
@@ -84,7 +112,7 @@ def variant(config: Config, setting: Setting, name: str) -> Config:
 
 
 def random_batch(spec: BatchSpec, model: ModelConfig, seed: int = 0) -> dict[str, np.ndarray]:
-    """Fields of a batch without padding: random pieces, distinct positions in order, weights of 1."""
+    """Fields of a batch without padding: random tokens, distinct positions in order, weights of 1."""
     rng = np.random.default_rng(seed)
     below = {"type_ids": 2, "next_sentence_labels": 2}
     batch = {}
@@ -100,50 +128,52 @@ def random_batch(spec: BatchSpec, model: ModelConfig, seed: int = 0) -> dict[str
     return batch
 
 
-def _case(
-    setting: Setting, name: str, config: Config, make: Callable[[str, Config], Program], flops: float
-) -> Case:
-    tokens = batch_of(setting) * config.model.max_seq_length
-    floor = bench_jax.floor_seconds(flops, 0, config.model.dtype)
-    return Case(name, setting, functools.partial(make, name, config), tokens, flops, floor)
-
-
-def _step_case(base: Config, setting: Setting, name: str) -> Case:
+def _step_case(base: Config, setting: CaseSetting, name: str) -> BenchCase:
     config = variant(base, setting, name)
-    flops = batch_of(setting) * train_flops_per_example(
-        config.model, layer_mixers(config.model), config.data.max_predictions_per_seq
-    )
-    flops /= 1 if name in bench_torch.MODELS else jax.device_count()
-    return _case(setting, name, config, _make_step, flops)
+    devices = 1 if name in bench_torch.MODELS else jax.device_count()
+    return _case(setting, name, config, _make_step, config.data.max_predictions_per_seq, 1 / devices)
 
 
-def _make_step(name: str, config: Config) -> Program:
-    check(config)
-    setup = make_abstract_setup(config, jax.devices(), "train")
+def _infer_case(base: Config, setting: CaseSetting, name: str) -> BenchCase:
+    return _case(setting, name, variant(base, setting, name), _make_inference, 0, 1 / 3)  # forward alone
+
+
+def _case(
+    setting: CaseSetting,
+    name: str,
+    config: Config,
+    make: Callable[[str, Config], TimedProgram],
+    predictions: int,
+    share: float,
+) -> BenchCase:
+    """A case that computes, on each device, a share of a training step with so many masked predictions."""
+    model, batch = config.model, batch_of(setting)
+    flops = share * batch * train_flops_per_example(model, predictions)
+    floor = floor_seconds(flops, 0, model.dtype)
+    made = functools.partial(make, name, config)
+    return BenchCase(name, setting, made, batch * model.max_seq_length, flops, floor)
+
+
+def _make_step(name: str, config: Config) -> TimedProgram:
+    setup = set_up(config, devices=jax.devices(), facts=facts_without_data(config))
     batch = random_batch(setup.batch_structs(), config.model)
     if name in bench_torch.MODELS:
         return bench_torch.train_step(name, config.model, config.optim, batch, jax.devices()[0].platform)
     with jax.set_mesh(setup.mesh):
         state = create_state(setup.abstract, setup.objective, setup.optimizer, config.seed)
         on_device = jax.device_put(batch, batch_sharding(setup.mesh))
-        step, seconds = bench_jax.compile_timed(setup.train_step(), setup.abstract, setup.batch_structs())
+        step, seconds = compile_timed(setup.train_step(), setup.abstract, setup.batch_structs())
 
     def once() -> object:
         nonlocal state  # the old one is donated
         state, sums = step(state, on_device)
         return state, sums
 
-    memory = bench_jax.memory_of(step)
-    return Program(lambda calls: bench_jax.repeat(once, calls), memory=memory, compile_seconds=seconds)
+    memory = peak_bytes(step, jax.default_backend())
+    return TimedProgram(lambda calls: repeat(once, calls), memory=memory, compile_seconds=seconds)
 
 
-def _infer_case(base: Config, setting: Setting, name: str) -> Case:
-    config = variant(base, setting, name)
-    flops = batch_of(setting) * train_flops_per_example(config.model, layer_mixers(config.model), 0) / 3
-    return _case(setting, name, config, _make_inference, flops)
-
-
-def _make_inference(name: str, config: Config) -> Program:
+def _make_inference(name: str, config: Config) -> TimedProgram:
     """On one device, parameters in float32 as they are saved."""
     check(config)
     shape = (config.train.eval_batch_size, config.model.max_seq_length)
@@ -158,6 +188,6 @@ def _make_inference(name: str, config: Config) -> Program:
     )
     if name in bench_onnx.MODELS:
         return bench_onnx.inference(config, variables, batch)
-    return bench_jax.program(
+    return timed_program(
         jax.jit(functools.partial(model.apply, deterministic=True)), variables, ids_BL, types_BL
     )

@@ -13,13 +13,13 @@ import numpy as np
 from fnet_jax.bridge import export
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.core.config import Config, Mixer
-from fnet_jax.tools.bench.timing import Program
+from fnet_jax.tools.bench.timing import TimedProgram
 
 MODELS: dict[str, Mixer] = {"ONNX FNet": "fourier", "ONNX BERT": "attention"}  # name of the case -> mixer
 PACKAGES = ("jax2onnx", "onnxruntime")
 
 
-def inference(config: Config, variables: Mapping[str, Any], batch: Mapping[str, np.ndarray]) -> Program:
+def inference(config: Config, variables: Mapping[str, Any], batch: Mapping[str, np.ndarray]) -> TimedProgram:
     """The logits of a classifier for a batch of texts, by as many threads as there are cores.
 
     Args:
@@ -45,4 +45,4 @@ def inference(config: Config, variables: Mapping[str, Any], batch: Mapping[str, 
         for _ in range(calls):
             session.run(None, batch)
 
-    return Program(run, compile_seconds=seconds)
+    return TimedProgram(run, compile_seconds=seconds)

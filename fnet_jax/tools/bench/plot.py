@@ -7,15 +7,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import LogLocator, NullLocator
 
-from fnet_jax.tools.bench.report import Report, show_ms, split_settings
-from fnet_jax.tools.bench.timing import Row, quartiles, show_setting
+from fnet_jax.tools.bench.report import BenchReport, show_ms, split_settings
+from fnet_jax.tools.bench.timing import CaseResult, quartiles, show_setting
 from fnet_jax.tools.figure import plt, save_png
 
 ACROSS = ("length", "batch", "width")  # the first that differs goes along the axis
 MARKS = "osD^vPX*<>"
 
 
-def draw(report: Report, path: str) -> list[str]:
+def draw(report: BenchReport, path: str) -> list[str]:
     """Draws a row of panels for each setting of what does not lie along the axis, and writes a PNG.
 
     Returns:
@@ -28,20 +28,19 @@ def draw(report: Report, path: str) -> list[str]:
     across = next((name for name in ACROSS if name in varying), "")
     # Where the tokens are given the batch follows from the length.
     others = [name for name in varying if name != across and not (name == "batch" and "tokens" in shared)]
-    facets: dict[tuple[Any, ...], list[Row]] = {}
+    facets: dict[tuple[Any, ...], list[CaseResult]] = {}
     for row in rows:
         facets.setdefault(tuple(row.case.setting.get(name) for name in others), []).append(row)
-    names = list(dict.fromkeys(row.case.name for row in rows))
-    height = 3.6 if across else 0.8 + 0.32 * len(names)
+    height = 3.6 if across else 0.8 + 0.32 * len(_names(report))
     figure, panels = plt.subplots(
         len(facets), 2, figsize=(11.5, height * len(facets) + 0.6), layout="constrained", squeeze=False
     )
     for (values, found), (left, right) in zip(facets.items(), panels, strict=True):
         setting = show_setting({**shared, **dict(zip(others, values, strict=True))})
         if across:
-            _lines(left, right, report, found, across, names)
+            _lines((left, right), report, found, across)
         else:
-            _bars(left, right, report, found)
+            _bars((left, right), report, found)
         left.set_title(setting, fontsize=9, loc="left")
     if across:
         handles, labels = panels[0][0].get_legend_handles_labels()
@@ -51,12 +50,16 @@ def draw(report: Report, path: str) -> list[str]:
     return [path]
 
 
-def _lines(
-    left: Axes, right: Axes, report: Report, rows: Sequence[Row], across: str, names: Sequence[str]
-) -> None:
+def _names(report: BenchReport) -> list[str]:
+    """Of the cases that could run."""
+    return list(dict.fromkeys(row.case.name for row in report.rows if row.samples))
+
+
+def _lines(panels: tuple[Axes, Axes], report: BenchReport, rows: Sequence[CaseResult], across: str) -> None:
     """Medians with their quartiles as a band; quotients beside them."""
+    left, right = panels
     places = sorted({int(row.case.setting[across]) for row in rows})
-    for index, name in enumerate(names):
+    for index, name in enumerate(_names(report)):
         mine = sorted(
             (row for row in rows if row.case.name == name), key=lambda row: row.case.setting[across]
         )
@@ -96,8 +99,9 @@ def _lines(
     right.axhline(1, color="black", linewidth=0.8)
 
 
-def _bars(left: Axes, right: Axes, report: Report, rows: Sequence[Row]) -> None:
+def _bars(panels: tuple[Axes, Axes], report: BenchReport, rows: Sequence[CaseResult]) -> None:
     """A bar for each case, the first on top."""
+    left, right = panels
     y = np.arange(len(rows))
     first, median, third = 1000 * np.array([quartiles(row.samples) for row in rows]).T
     ratios = [report.ratio(row) or np.nan for row in rows]

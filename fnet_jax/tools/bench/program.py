@@ -7,16 +7,17 @@ from typing import Any
 import jax
 
 from fnet_jax.core.chips import find_chip
-from fnet_jax.tools.bench.timing import Program
+from fnet_jax.tools.bench.timing import TimedProgram
+from fnet_jax.train.memory import peak_bytes
 from fnet_jax.train.perf import peak_flops
 
 
-def program(function: jax.stages.Wrapped, *args: Any, note: str = "") -> Program:
+def timed_program(function: jax.stages.Wrapped, *args: Any, note: str = "") -> TimedProgram:
     """Compiles `function(*args)`, which donates nothing; the arguments lie on the device already."""
     compiled, seconds = compile_timed(function, *args)
-    return Program(
+    return TimedProgram(
         lambda calls: repeat(lambda: compiled(*args), calls),
-        memory=memory_of(compiled),
+        memory=peak_bytes(compiled, jax.default_backend()),
         compile_seconds=seconds,
         note=note,
     )
@@ -39,15 +40,6 @@ def compile_timed(function: jax.stages.Wrapped, *args: Any) -> tuple[jax.stages.
     start = time.perf_counter()
     compiled = function.lower(*args).compile()
     return compiled, time.perf_counter() - start
-
-
-def memory_of(compiled: jax.stages.Compiled) -> int | None:
-    """Bytes of arguments, results and intermediates on each device, as the compiler laid them out."""
-    found = compiled.memory_analysis()
-    if found is None:
-        return None
-    sizes = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
-    return sizes - found.alias_size_in_bytes
 
 
 def floor_seconds(flops: float, num_bytes: float, dtype: str) -> float | None:

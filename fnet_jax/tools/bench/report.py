@@ -15,14 +15,14 @@ import jax
 
 from fnet_jax.core.chips import find_chip
 from fnet_jax.core.files import write_atomically
-from fnet_jax.tools.bench.timing import Row, Setting, quartiles, show_setting, speedup
+from fnet_jax.tools.bench.timing import CaseResult, CaseSetting, quartiles, show_setting, speedup
 from fnet_jax.tools.markdown import NONE, markdown
 
 PACKAGES = ("jax", "jaxlib", "flax", "numpy", "torch", "transformers", "onnxruntime")
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class BenchReport:
     """The results of one command.
 
     Attributes:
@@ -36,19 +36,20 @@ class Report:
     """
 
     title: str
-    rows: Sequence[Row]
+    rows: Sequence[CaseResult]
     baseline: str
     unit: str
     machine: dict[str, Any]
     warnings: Sequence[str] = ()
     utilisation: bool = False
 
-    def ratio(self, row: Row) -> float | None:
+    def ratio(self, row: CaseResult) -> float | None:
         """How many times as fast as the baseline in the same setting."""
-        base = self._baseline_of(row.case.setting)
+        same = (other for other in self.rows if other.case.setting == row.case.setting)
+        base = next((other for other in same if other.case.name == self.baseline), None)
         return speedup(base.samples, row.samples) if base else None
 
-    def mfu(self, row: Row) -> float | None:
+    def mfu(self, row: CaseResult) -> float | None:
         """Model FLOP/s as a share of the peak, where that is known."""
         if not self.utilisation or not row.samples or not row.case.floor:
             return None
@@ -78,68 +79,61 @@ class Report:
     def page(self) -> str:
         """Title, date, machine, table."""
         facts = [f"- {name}: {_show(value)}" for name, value in self.machine.items() if value]
-        lines = [
-            f"# {self.title}",
-            "",
-            *facts,
-            *(f"- {text}" for text in self.warnings),
-            "",
-            self.table(),
-            "",
-        ]
-        return "\n".join(lines)
+        lines = [f"# {self.title}", "", *facts, *(f"- {text}" for text in self.warnings)]
+        return "\n".join([*lines, "", self.table(), ""])
 
     def save(self, stem: str) -> list[str]:
         """Writes STEM.json and STEM.md; returns the paths."""
         content = {".json": json.dumps(self.to_dict(), indent=1) + "\n", ".md": self.page()}
         for ending, text in content.items():
-            write_atomically(stem + ending, text.encode())
+            write_atomically(stem + ending, text)
         return [stem + ending for ending in content]
 
-    def _baseline_of(self, setting: Setting) -> Row | None:
-        same = (row for row in self.rows if row.case.setting == setting)
-        return next((row for row in same if row.case.name == self.baseline), None)
-
-    def _values(self, row: Row) -> dict[str, Any]:
-        values: dict[str, Any] = {"case": row.case.name, "setting": dict(row.case.setting)}
-        if row.error or row.program is None:
+    def _values(self, row: CaseResult) -> dict[str, Any]:
+        case, program = row.case, row.program
+        values: dict[str, Any] = {"case": case.name, "setting": dict(case.setting)}
+        if row.error or program is None:
             return values | {"error": row.error}
         first, median, third = quartiles(row.samples)
-        values |= {
+        return values | {
             "seconds": {"median": median, "first_quartile": first, "third_quartile": third},
             "times_baseline": self.ratio(row),
-            f"{self.unit}_per_second": row.case.items / median if row.case.items else None,
+            f"{self.unit}_per_second": case.items / median if case.items else None,
             "mfu": self.mfu(row),
-            "floor_seconds": row.case.floor,
-            "memory_bytes": row.program.memory,
-            "compile_seconds": row.program.compile_seconds,
-            "note": row.program.note,
+            "floor_seconds": case.floor,
+            "memory_bytes": program.memory,
+            "compile_seconds": program.compile_seconds,
+            "note": program.note,
             "runs_per_sample": row.calls,
             "samples": list(row.samples),
         }
-        return values
 
-    def _cells(self, row: Row, varying: Sequence[str]) -> list[str]:
+    def _cells(self, row: CaseResult, varying: Sequence[str]) -> list[str]:
         cells = [str(row.case.setting.get(name, NONE)) for name in varying] + [row.case.name]
-        if row.error or row.program is None:
+        program = row.program
+        if row.error or program is None:
             return [*cells, *[NONE] * 7, row.error]
         first, median, third = quartiles(row.samples)
-        rate, mfu, ratio = row.case.items, self.mfu(row), self.ratio(row)
-        memory, compiling = row.program.memory, row.program.compile_seconds
+        memory = None if program.memory is None else program.memory / 2**20
+        mfu = self.mfu(row)
         return [
             *cells,
             show_ms(median),
             f"{show_ms(first)} to {show_ms(third)}",
-            NONE if ratio is None else f"{ratio:.2f}",
-            NONE if rate is None else f"{rate / median:,.0f}",
-            NONE if mfu is None else f"{100 * mfu:.1f}",
-            NONE if memory is None else f"{memory / 2**20:,.0f}",
-            NONE if compiling is None else f"{compiling:.1f}",
-            row.program.note or NONE,
+            _cell(self.ratio(row), ".2f"),
+            _cell(row.case.items and row.case.items / median, ",.0f"),
+            _cell(mfu and 100 * mfu, ".1f"),
+            _cell(memory, ",.0f"),
+            _cell(program.compile_seconds, ".1f"),
+            program.note or NONE,
         ]
 
 
-def split_settings(settings: Sequence[Setting]) -> tuple[dict[str, int | str], list[str]]:
+def _cell(value: float | None, form: str) -> str:
+    return NONE if value is None else format(value, form)
+
+
+def split_settings(settings: Sequence[CaseSetting]) -> tuple[dict[str, int | str], list[str]]:
     """What all settings share, and the names of what differs."""
     names = list(dict.fromkeys(name for setting in settings for name in setting))
     differs = [name for name in names if len({setting.get(name) for setting in settings}) > 1]

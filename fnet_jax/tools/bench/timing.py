@@ -4,6 +4,7 @@ What else a machine does comes and goes. Cases that run one after the other in e
 the quotient of two times of the same round says more than either time.
 """
 
+import contextlib
 import dataclasses
 import gc
 import itertools
@@ -11,18 +12,18 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from tqdm import tqdm
 
-Setting = Mapping[str, int | str]
+CaseSetting = Mapping[str, int | str]  # shape, dtype and the like, by name
 
 MIN_ROUNDS = 3
 MAX_CALLS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
-class Program:
+class TimedProgram:
     """Something ready to run.
 
     Attributes:
@@ -41,28 +42,28 @@ class Program:
 
 
 @dataclasses.dataclass(frozen=True)
-class Case:
+class BenchCase:
     """What is to be timed. Cases of the same setting are compared with each other.
 
     Attributes:
         name: of the implementation.
         setting: shape, dtype and the like, by name.
-        make: builds it; an exception becomes the row of the case.
+        make: builds it; an exception becomes its result.
         items: tokens or examples of one run, for a throughput.
         flops: of one run as the maths needs them, on each device.
         floor: seconds that one run takes at least on this device, or None where its peaks are not known.
     """
 
     name: str
-    setting: Setting
-    make: Callable[[], Program]
+    setting: CaseSetting
+    make: Callable[[], TimedProgram]
     items: int | None = None
     flops: float | None = None
     floor: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class CaseResult:
     """What came of a case.
 
     Attributes:
@@ -73,10 +74,10 @@ class Row:
         error: why there are no samples.
     """
 
-    case: Case
+    case: BenchCase
     samples: tuple[float, ...] = ()
     calls: int = 0
-    program: Program | None = None
+    program: TimedProgram | None = None
     error: str = ""
 
 
@@ -96,14 +97,14 @@ def speedup(baseline: Sequence[float], samples: Sequence[float]) -> float | None
 
 
 def measure(
-    cases: Iterable[Case],
+    cases: Iterable[BenchCase],
     *,
     rounds: int,
     warmup: int,
     seconds: float,
     min_sample: float,
     timer: Callable[[], float] = time.perf_counter,
-) -> list[Row]:
+) -> list[CaseResult]:
     """Times all cases, those of one setting in turns, the settings one after the other.
 
     Args:
@@ -116,97 +117,81 @@ def measure(
         timer: the clock.
 
     Returns:
-        A row per case, same order.
+        A result per case, same order.
     """
     cases = list(cases)
-    rows: dict[int, Row] = {}
+    results: dict[int, CaseResult] = {}
     groups: dict[tuple[object, ...], list[int]] = {}
     for index, case in enumerate(cases):
         groups.setdefault(tuple(case.setting.items()), []).append(index)
     with tqdm(total=len(cases) * (1 + rounds), unit="run", disable=None, dynamic_ncols=True) as bar:
         for indices in groups.values():
-            bar.set_description(show_setting(cases[indices[0]].setting))
-            done = _Group([cases[i] for i in indices], warmup, min_sample, timer, bar)
-            done.sample(rounds, seconds)
-            rows.update(zip(indices, done.rows(), strict=True))
-            del done
+            group = [cases[i] for i in indices]
+            bar.set_description(show_setting(group[0].setting))
+            found = _measure_group(group, rounds, warmup, seconds, min_sample, timer, bar)
+            results.update(zip(indices, found, strict=True))
             gc.collect()  # the next setting needs the memory
-    return [rows[index] for index in range(len(cases))]
+    return [results[index] for index in range(len(cases))]
 
 
-def show_setting(setting: Setting) -> str:
+def show_setting(setting: CaseSetting) -> str:
     """For a person: "length 512, dtype float32"."""
     return ", ".join(f"{name} {value}" for name, value in setting.items())
 
 
-class _Group:
-    """The cases of one setting while they are timed."""
+def _measure_group(
+    cases: Sequence[BenchCase],
+    rounds: int,
+    warmup: int,
+    seconds: float,
+    min_sample: float,
+    timer: Callable[[], float],
+    bar: tqdm,
+) -> list[CaseResult]:
+    """Times the cases of one setting; arguments as of `measure`."""
+    samples: list[list[float]] = [[] for _ in cases]
+    programs: dict[int, TimedProgram] = {}
+    calls: dict[int, int] = {}
+    errors: dict[int, str] = {}
 
-    def __init__(
-        self, cases: list[Case], warmup: int, min_sample: float, timer: Callable[[], float], bar: tqdm
-    ):
-        self._cases, self._timer, self._bar = cases, timer, bar
-        self._samples: list[list[float]] = [[] for _ in cases]
-        self._programs: dict[int, Program] = {}
-        self._calls: dict[int, int] = {}
-        self._errors: dict[int, str] = {}
-        for index, case in enumerate(cases):
-            with _Failure(self._errors, index):
-                program = case.make()
-                program.run(1)
-                took = min(self._time(program, 1) for _ in range(max(1, warmup)))
-                self._programs[index] = program
-                self._calls[index] = min(MAX_CALLS, max(1, math.ceil(min_sample / max(took, 1e-9))))
-            bar.update()
+    @contextlib.contextmanager
+    def failure_of(index: int) -> Iterator[None]:
+        """Whatever a case raises is its result: the others go on."""
+        try:
+            yield
+        except Exception as error:
+            errors[index] = first_line(error)
 
-    def sample(self, rounds: int, seconds: float) -> None:
-        """Fills the samples; the order of each round is random, the same in every command."""
-        share = seconds / len(self._cases)
-        order = random.Random(0)
-        for number in range(rounds):
-            # Threads of one library spin for a while after its work: nobody should always come after it.
-            for index in order.sample(range(len(self._cases)), len(self._cases)):
-                used = sum(self._samples[index]) * self._calls.get(index, 0)
-                if number < MIN_ROUNDS or used < share:
-                    self._one(index)
-                self._bar.update()
-
-    def rows(self) -> list[Row]:
-        """A row per case."""
-        return [
-            Row(case, error=self._errors[index])
-            if index in self._errors
-            else Row(case, tuple(self._samples[index]), self._calls[index], self._programs[index])
-            for index, case in enumerate(self._cases)
-        ]
-
-    def _one(self, index: int) -> None:
-        if index not in self._errors:
-            with _Failure(self._errors, index):
-                calls = self._calls[index]
-                self._samples[index].append(self._time(self._programs[index], calls) / calls)
-
-    def _time(self, program: Program, calls: int) -> float:
+    def time_of(program: TimedProgram, count: int) -> float:
         program.before()
-        start = self._timer()
-        program.run(calls)
-        return self._timer() - start
+        start = timer()
+        program.run(count)
+        return timer() - start
 
-
-class _Failure:
-    """Keeps whatever a case raises as its result: the others go on."""
-
-    def __init__(self, errors: dict[int, str], index: int):
-        self._errors, self._index = errors, index
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> bool:
-        if not isinstance(error, Exception):
-            return False
-        self._errors[self._index] = first_line(error)
-        return True
+    for index, case in enumerate(cases):
+        with failure_of(index):
+            program = case.make()
+            program.run(1)
+            took = min(time_of(program, 1) for _ in range(max(1, warmup)))
+            programs[index] = program
+            calls[index] = min(MAX_CALLS, max(1, math.ceil(min_sample / max(took, 1e-9))))
+        bar.update()
+    share = seconds / len(cases)
+    order = random.Random(0)  # the same in every command
+    for number in range(rounds):
+        # Threads of one library spin for a while after its work: nobody should always come after it.
+        for index in order.sample(range(len(cases)), len(cases)):
+            used = sum(samples[index]) * calls.get(index, 0)
+            if index not in errors and (number < MIN_ROUNDS or used < share):
+                with failure_of(index):
+                    samples[index].append(time_of(programs[index], calls[index]) / calls[index])
+            bar.update()
+    return [
+        CaseResult(case, error=errors[index])
+        if index in errors
+        else CaseResult(case, tuple(samples[index]), calls[index], programs[index])
+        for index, case in enumerate(cases)
+    ]
 
 
 def first_line(error: Exception) -> str:

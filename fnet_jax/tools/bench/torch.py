@@ -5,25 +5,18 @@ They are no dependency of this project, so they are imported by name when they a
 
 import contextlib
 import importlib
-import importlib.util
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from fnet_jax.core.config import ModelConfig, OptimConfig
-from fnet_jax.tools.bench.timing import Program
+from fnet_jax.tools.bench.timing import TimedProgram
 
-INSTALL = 'pip install "fnet_jax[bench]"'
 MODELS = {"HF FNet": "FNet", "HF BERT": "Bert"}  # name of the case -> beginning of the classes' names
 
 
-def missing(*packages: str) -> list[str]:
-    """Those of the packages that are not installed."""
-    return [name for name in packages if importlib.util.find_spec(name) is None]
-
-
-def fftn(x_BLD: np.ndarray, g_BLD: np.ndarray, dtype: str, backward: bool, platform: str) -> Program:
+def fftn(x_BLD: np.ndarray, g_BLD: np.ndarray, dtype: str, backward: bool, platform: str) -> TimedProgram:
     """`torch.fft.fftn(x, dim=(1, 2)).real`, and its gradient with the cotangent g.
 
     Args:
@@ -54,7 +47,7 @@ def train_step(
     optim: OptimConfig,
     batch: Mapping[str, np.ndarray],
     platform: str,
-) -> Program:
+) -> TimedProgram:
     """A pretraining step with AdamW: masked LM and next sentence, random parameters.
 
     Unlike this project's model theirs computes logits for every position, not only for those to predict.
@@ -100,7 +93,7 @@ def train_step(
     return _program(once, device, before)
 
 
-def inference(name: str, model: ModelConfig, batch: Mapping[str, np.ndarray], platform: str) -> Program:
+def inference(name: str, model: ModelConfig, batch: Mapping[str, np.ndarray], platform: str) -> TimedProgram:
     """The logits of two classes for a batch of texts; arguments as in `train_step`."""
     torch = _torch()
     device = _device(platform)
@@ -163,7 +156,7 @@ def _allocated(device: str) -> int:
     return _torch().cuda.memory_allocated() if device == "cuda" else 0
 
 
-def _program(once: Callable[[], None], device: str, allocated: int) -> Program:
+def _program(once: Callable[[], None], device: str, allocated: int) -> TimedProgram:
     """On CUDA a run returns when the device is done; the memory is the peak of the first run.
 
     Args:
@@ -180,7 +173,7 @@ def _program(once: Callable[[], None], device: str, allocated: int) -> Program:
             torch.cuda.synchronize()
 
     if device == "cpu":
-        return Program(run)
+        return TimedProgram(run)
     torch.cuda.reset_peak_memory_stats()
     run(1)
-    return Program(run, memory=torch.cuda.max_memory_allocated() - allocated)
+    return TimedProgram(run, memory=torch.cuda.max_memory_allocated() - allocated)

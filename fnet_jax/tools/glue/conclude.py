@@ -1,5 +1,6 @@
 """What a GLUE job leaves: the table, its picture, everything as JSON, and the submission."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Sequence
@@ -55,7 +56,7 @@ def _content(
 ) -> dict[str, Any]:
     """Everything that the table is made from."""
     return {
-        "tasks": [glue_table.to_json(row) for row in rows],
+        "tasks": [dataclasses.asdict(row) for row in rows],
         "averages": {
             name: {"value": average.value, "of": list(average.of), "total": average.total}
             for name, average in zip(("glue", "paper"), averages, strict=True)

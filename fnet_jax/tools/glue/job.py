@@ -8,10 +8,10 @@ from typing import Any
 from fnet_jax.core import sweep
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CHECKPOINT_DIR
-from fnet_jax.runtime import cli
+from fnet_jax.tasks.classify import predictions
 from fnet_jax.tasks.open import open_labelled
 from fnet_jax.tasks.table import TASKS
-from fnet_jax.tools.glue.submission import write_submission
+from fnet_jax.tools.glue.submission import TITLES, write_submission
 from fnet_jax.tools.glue.table import (
     BATCH_SIZE,
     LEARNING_RATE,
@@ -24,6 +24,7 @@ from fnet_jax.tools.glue.table import (
 from fnet_jax.tools.sweep.point import PointResult, SweepPoint, make_point, predictions_file
 from fnet_jax.tools.sweep.results import SEED
 from fnet_jax.tools.sweep.run import predict_with, run_points
+from fnet_jax.train.concrete import make_config
 
 TASK, INIT_FROM, DATA_DIR, EPOCHS = "task", "init_from", "data.dir", "train.num_train_epochs"
 
@@ -80,10 +81,10 @@ class GlueJob:
         self.skipped: dict[str, str] = {}
         self._splits: dict[str, set[str]] = {}
         self._get_config = sweep.load_module(options.config_file).get_config
-        own_keys = {TASK, SEED, LEARNING_RATE, INIT_FROM}
-        own_keys |= {DATA_DIR} if options.data_dir else set()
+        self._common: dict[str, Any] = {DATA_DIR: options.data_dir} if options.data_dir else {}
+        self._common |= {EPOCHS: options.epochs} if options.epochs is not None else {}
+        own_keys = {TASK, SEED, LEARNING_RATE, INIT_FROM, *self._common}
         own_keys |= {BATCH_SIZE} if options.batch_sizes else set()
-        own_keys |= {EPOCHS} if options.epochs is not None else set()
         for key in own_keys & options.overrides.keys():
             raise UserError(f"--config.{key} is what a flag of this tool sets; see --help and leave it out")
         for task in options.tasks:
@@ -149,9 +150,8 @@ class GlueJob:
         """Lets the chosen runs predict the test splits that are there; returns what went wrong."""
         faults = []
         for run, task, splits in self._test_splits():
-            todo = [
-                split for split in splits if not os.path.exists(predictions_file(run.directory, task, split))
-            ]
+            files = {split: predictions_file(run.directory, task, split) for split in splits}
+            todo = [split for split, file in files.items() if not os.path.exists(file)]
             if todo:
                 print(f"{TASKS[task].title}: predicting {', '.join(todo)}", flush=True)
                 fault = predict_with(run, task, todo)
@@ -160,9 +160,7 @@ class GlueJob:
 
     def write_submission(self, path: str) -> list[str]:
         """Writes the zip of what is predicted; returns a sentence on each file that is not."""
-        from fnet_jax.tasks.classify import predictions
-
-        found: dict[str | tuple[str, str], list[Any]] = {}
+        found: dict[str, list[Any]] = {}
         warnings = []
         for run, task, splits in self._test_splits():
             for split in splits:
@@ -170,12 +168,13 @@ class GlueJob:
                 if not os.path.exists(file):
                     continue
                 answers = [row["prediction"] for row in predictions.read(file)]
-                if len(answers) == TASKS[task].rows[split]:
-                    found[task, split] = answers
+                official = TASKS[task].rows[split]
+                if len(answers) == official:
+                    found[TITLES[task, split]] = answers
                 else:
                     warnings.append(
                         f"{TASKS[task].title} {split} has {len(answers):,} examples here, "
-                        f"not the official {TASKS[task].rows[split]:,}; left out"
+                        f"not the official {official:,}; left out"
                     )
         return [*warnings, *write_submission(path, found)]
 
@@ -205,8 +204,7 @@ class GlueJob:
 
     def _look_for_data(self, task: str) -> None:
         """Notes the splits of a task, or why it cannot be run; with MNLI also those of AX."""
-        config = self._config_dict(task)
-        data = cli.make_config(config).data
+        data = make_config(self._config_dict(task, self.options.init_from)).data
         try:
             found = open_labelled(task, data, 0)
         except UserError as error:
@@ -225,34 +223,23 @@ class GlueJob:
             except UserError:
                 self._splits.pop("ax", None)
 
-    def _config_dict(self, task: str) -> Any:
+    def _config_dict(self, task: str, init_from: str) -> Any:
         """The config of a task with what is common to all its runs."""
-        options = self.options
-        config = self._get_config(",".join(filter(None, [f"task={task}", options.config_arg])))
-        common = dict(options.overrides)
-        if options.data_dir:
-            common[DATA_DIR] = options.data_dir
-        if options.epochs is not None:
-            common[EPOCHS] = options.epochs
-        config.update_from_flattened_dict({**common, INIT_FROM: options.init_from})
+        arg = ",".join(filter(None, [f"task={task}", self.options.config_arg]))
+        config = self._get_config(arg)
+        config.update_from_flattened_dict({**self.options.overrides, **self._common, INIT_FROM: init_from})
         return config
 
     def _make_points(self, task: str, init_from: str) -> list[SweepPoint]:
         options = self.options
-        config = self._config_dict(task)
-        config.init_from = init_from
         grid = [sweep.values(LEARNING_RATE, options.learning_rates)]
         if options.batch_sizes:
             grid.append(sweep.values(BATCH_SIZE, options.batch_sizes))
         grid.append(sweep.values(SEED, range(options.seeds)))
-        folder = f"{task}-from-mnli" if task in options.from_mnli else task
-        fixed = [*options.overrides, *([EPOCHS] if options.epochs is not None else [])]
+        folder = os.path.join(options.workdir, f"{task}-from-mnli" if task in options.from_mnli else task)
+        config = self._config_dict(task, init_from)
+        fixed = [*options.overrides, *self._common.keys() - {DATA_DIR}]
         return [
-            make_point(
-                config,
-                fixed,
-                {TASK: task, **point},
-                os.path.join(options.workdir, folder, sweep.point_name(point)),
-            )
+            make_point(config, fixed, {TASK: task, **point}, os.path.join(folder, sweep.point_name(point)))
             for point in sweep.product(*grid)
         ]

@@ -30,7 +30,7 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?")
 
 
 @dataclasses.dataclass(frozen=True)
-class File:
+class SubmissionFile:
     """One file of a submission.
 
     Attributes:
@@ -56,30 +56,31 @@ class File:
         return {name: str(k) if self.numeric else name for k, name in enumerate(self.task.labels)}
 
 
-FILES: dict[str, File] = {
-    "CoLA": File(TASKS["cola"], "test", True, "acceptable"),
-    "SST-2": File(TASKS["sst2"], "test", True, "positive"),
-    "MRPC": File(TASKS["mrpc"], "test", True, "equivalent"),
-    "STS-B": File(TASKS["stsb"], "test", False, 2.5),
-    "QQP": File(TASKS["qqp"], "test", True, "not_duplicate"),
-    "MNLI-m": File(TASKS["mnli"], "test_matched", False, "entailment"),
-    "MNLI-mm": File(TASKS["mnli"], "test_mismatched", False, "entailment"),
-    "QNLI": File(TASKS["qnli"], "test", False, "entailment"),
-    "RTE": File(TASKS["rte"], "test", False, "entailment"),
-    "WNLI": File(TASKS["wnli"], "test", True, "not_entailment"),
-    "AX": File(TASKS["ax"], "test", False, "entailment"),
+FILES: dict[str, SubmissionFile] = {
+    "CoLA": SubmissionFile(TASKS["cola"], "test", True, "acceptable"),
+    "SST-2": SubmissionFile(TASKS["sst2"], "test", True, "positive"),
+    "MRPC": SubmissionFile(TASKS["mrpc"], "test", True, "equivalent"),
+    "STS-B": SubmissionFile(TASKS["stsb"], "test", False, 2.5),
+    "QQP": SubmissionFile(TASKS["qqp"], "test", True, "not_duplicate"),
+    "MNLI-m": SubmissionFile(TASKS["mnli"], "test_matched", False, "entailment"),
+    "MNLI-mm": SubmissionFile(TASKS["mnli"], "test_mismatched", False, "entailment"),
+    "QNLI": SubmissionFile(TASKS["qnli"], "test", False, "entailment"),
+    "RTE": SubmissionFile(TASKS["rte"], "test", False, "entailment"),
+    "WNLI": SubmissionFile(TASKS["wnli"], "test", True, "not_entailment"),
+    "AX": SubmissionFile(TASKS["ax"], "test", False, "entailment"),
 }
 
 
-def write_submission(
-    path: str, predictions: Mapping[str | tuple[str, str], Sequence[str | float]]
-) -> list[str]:
+TITLES = {(file.task.name, file.split): title for title, file in FILES.items()}
+
+
+def write_submission(path: str, predictions: Mapping[str, Sequence[str | float]]) -> list[str]:
     """Writes the zip. A file without predictions says the same of all examples, as the benchmark allows.
 
     Args:
         path: of the zip.
-        predictions: by title of the file ("MNLI-m") or task and split (("mnli", "test_matched")): names of
-            labels, for STS-B numbers, in the order of the examples. Numbers are clipped to [0, 5].
+        predictions: by title of the file: names of labels, for STS-B numbers, in the order of the examples.
+            Numbers are clipped to [0, 5].
 
     Returns:
         One sentence for each file without predictions.
@@ -87,16 +88,17 @@ def write_submission(
     Raises:
         UserError: for a key that is no file, a wrong number of predictions, or one that is no label.
     """
-    given = _by_title(predictions)
+    for title in predictions.keys() - FILES.keys():
+        raise UserError(f"{title!r} is no file of a submission; valid: {', '.join(FILES)}")
     warnings = []
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for title, file in FILES.items():
-            if title not in given:
+            if title not in predictions:
                 warnings.append(
                     f"{title}.tsv has no predictions; it says {file.fill} for all {file.rows:,} examples"
                 )
-            values = given.get(title, [file.fill] * file.rows)
+            values = predictions.get(title, [file.fill] * file.rows)
             entry = zipfile.ZipInfo(f"{title}.tsv")  # dated 1980: equal predictions give equal bytes
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, _text(title, file, values), zipfile.ZIP_DEFLATED)
@@ -105,22 +107,7 @@ def write_submission(
     return warnings
 
 
-def _by_title(
-    predictions: Mapping[str | tuple[str, str], Sequence[str | float]],
-) -> dict[str, Sequence[str | float]]:
-    titles = {(file.task.name, file.split): title for title, file in FILES.items()}
-    given: dict[str, Sequence[str | float]] = {}
-    for key, values in predictions.items():
-        title = titles.get(key, "") if isinstance(key, tuple) else key
-        if title not in FILES:
-            raise UserError(f"{key!r} is no file of a submission; valid: {', '.join(FILES)}")
-        if title in given:
-            raise UserError(f"{title} is given twice, by title and by task and split")
-        given[title] = values
-    return given
-
-
-def _text(title: str, file: File, values: Sequence[str | float]) -> str:
+def _text(title: str, file: SubmissionFile, values: Sequence[str | float]) -> str:
     if len(values) != file.rows:
         raise UserError(
             f"{title} has {len(values):,} predictions, not {file.rows:,}, one for each example of the "
@@ -204,7 +191,7 @@ def _read(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes | str:
         return f"is damaged ({error})"
 
 
-def _file_faults(file: File, content: bytes) -> list[str]:
+def _file_faults(file: SubmissionFile, content: bytes) -> list[str]:
     """What is wrong with the text of a file, the first line of each kind."""
     if content.startswith(b"\xef\xbb\xbf"):
         return ["begins with a byte order mark; save it as plain UTF-8"]
@@ -232,7 +219,7 @@ def _file_faults(file: File, content: bytes) -> list[str]:
     return faults
 
 
-def _line_fault(line: str, row: int, file: File, valid: set[str]) -> str:
+def _line_fault(line: str, row: int, file: SubmissionFile, valid: set[str]) -> str:
     """What is wrong with a line, or nothing."""
     index, tab, value = line.partition("\t")
     if not tab or "\t" in value:

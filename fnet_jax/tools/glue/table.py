@@ -48,69 +48,49 @@ class SeedGroup:
 
 @dataclasses.dataclass(frozen=True)
 class GlueRow:
-    """One line of the table, of a task or one half of MNLI. All scores are shares of 1.
+    """One line of the table and of results.json, of a task or of one half of MNLI.
+
+    All scores are shares of 1; what has no value, for want of runs that count, is None.
 
     Attributes:
-        task: its row of `tasks.TASKS`.
-        group: the runs of the chosen setting.
-        prefix: before the names of this half's values in the results of the runs; "" for the first half.
+        title: of the task, or of the half of MNLI.
+        task: its name.
+        score: median over the runs that count.
+        max: best of them.
+        spread: best minus worst.
+        scores: of each of them.
+        metrics: medians by name.
+        paper_score: median of the score as the FNet paper defines it.
+        majority: score of the answer that is right most often; None where there is no such answer.
+        learning_rate: that was chosen.
+        batch_size: that was chosen.
+        seed: of the best run.
+        step: of the best run's checkpoint.
+        runs: number of runs that count.
+        runs_expected: how many there should be.
+        examples: of the validation split that were used.
+        not_whole: the splits behind the numbers that are not the official ones.
+        warnings: sentences on the runs that are no result, each once.
     """
 
-    task: Task
-    group: SeedGroup
-    prefix: str = ""
-
-    @property
-    def title(self) -> str:
-        """Of the task, or of the half of MNLI."""
-        return HALVES.get(self._of_first("split", ""), self.task.title)
-
-    @property
-    def scores(self) -> list[float]:
-        """Of the runs that count."""
-        return self._all("score")
-
-    @property
-    def score(self) -> float | None:
-        """The median over the runs; None if none counts."""
-        return self._median("score")
-
-    @property
-    def paper_score(self) -> float | None:
-        """The median of the score as the paper defines it."""
-        return self._median("paper_score")
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """Medians by name."""
-        return {name: value for name in self.task.metrics if (value := self._median(name)) is not None}
-
-    @property
-    def majority(self) -> float | None:
-        """Score of the answer that is right most often; None where there is no such answer."""
-        return self._of_first("baseline_score", None)
-
-    @property
-    def examples(self) -> int:
-        """Of the validation split that were used."""
-        return self._of_first("examples", 0)
-
-    @property
-    def not_whole(self) -> list[str]:
-        """The splits behind the numbers that are not the official ones."""
-        splits = self.group.runs[0].values.get("not_whole", ()) if self.group.runs else ()
-        return [name for name in splits if name in ("train", self._of_first("split", ""))]
-
-    def _of_first(self, name: str, default: Any) -> Any:
-        """A value that is the same in all runs."""
-        return self.group.runs[0].values.get(self.prefix + name, default) if self.group.runs else default
-
-    def _all(self, name: str) -> list[float]:
-        values = (run.values.get(self.prefix + name) for run in self.group.runs)
-        return [value for value in values if value is not None]
-
-    def _median(self, name: str) -> float | None:
-        return statistics.median(self._all(name)) if self._all(name) else None
+    title: str
+    task: str
+    score: float | None
+    max: float | None
+    spread: float | None
+    scores: list[float]
+    metrics: dict[str, float]
+    paper_score: float | None
+    majority: float | None
+    learning_rate: float | None
+    batch_size: int | None
+    seed: int | None
+    step: int | None
+    runs: int
+    runs_expected: int
+    examples: int
+    not_whole: list[str]
+    warnings: list[str]
 
 
 def group_by_setting(
@@ -138,9 +118,8 @@ def _seed_group(learning_rate: float, batch_size: int, results: Sequence[PointRe
 
 def _warnings(result: PointResult) -> list[str]:
     """What makes a run no result, on any of its splits."""
-    found = [
-        warning for name, value in result.values.items() if name.endswith("warnings") for warning in value
-    ]
+    names = [name for name in result.values if name.endswith(("warnings", "flaws"))]  # flaws: in older files
+    found = [warning for name in names for warning in result.values[name]]
     return found or ([] if result.values.get("score") is not None else ["the score is no number"])
 
 
@@ -160,7 +139,47 @@ def rows_of(task: Task, group: SeedGroup) -> list[GlueRow]:
     """The lines of a task: one, or one for each half of MNLI."""
     names = group.runs[0].values if group.runs else ()
     halves = [name.removesuffix("split") for name in names if name.endswith("/split")]
-    return [GlueRow(task, group, prefix) for prefix in ("", *halves)]
+    return [_row(task, group, prefix) for prefix in ("", *halves)]
+
+
+def _row(task: Task, group: SeedGroup, prefix: str) -> GlueRow:
+    """The line made of the values whose names begin with `prefix`."""
+    first = group.runs[0].values if group.runs else {}
+    split = first.get(f"{prefix}split", "")
+
+    def all_of(name: str) -> list[float]:
+        found = (run.values.get(prefix + name) for run in group.runs)
+        return [value for value in found if value is not None]
+
+    scores = all_of("score")
+    return GlueRow(
+        title=HALVES.get(split, task.title),
+        task=task.name,
+        score=_median(scores),
+        max=max(scores, default=None),
+        spread=_spread(scores),
+        scores=scores,
+        metrics={name: statistics.median(all_of(name)) for name in task.metrics if all_of(name)},
+        paper_score=_median(all_of("paper_score")),
+        majority=first.get(f"{prefix}baseline_score"),
+        learning_rate=group.learning_rate if scores else None,
+        batch_size=group.batch_size if scores else None,
+        seed=group.best.overrides.get("seed") if scores else None,
+        step=group.best.values.get("step") if scores else None,
+        runs=len(scores),
+        runs_expected=group.expected,
+        examples=first.get(f"{prefix}examples", 0),
+        not_whole=[name for name in first.get("not_whole", ()) if name in ("train", split)],
+        warnings=list(group.warnings),
+    )
+
+
+def _median(scores: Sequence[float]) -> float | None:
+    return statistics.median(scores) if scores else None
+
+
+def _spread(scores: Sequence[float]) -> float | None:
+    return max(scores) - min(scores) if scores else None
 
 
 def table(rows: Sequence[GlueRow]) -> str:
@@ -178,10 +197,9 @@ def table(rows: Sequence[GlueRow]) -> str:
             f"* not the whole official split, so the figure compares with no table: {', '.join(partial)}"
         )
     for row in rows:
-        group = row.group
-        if group.warnings and row.title != HALVES["validation_mismatched"]:
-            left_out = f"{group.expected - len(group.runs)} of {group.expected} runs left out"
-            lines.append(f"† {row.title}: {left_out}: {'; '.join(group.warnings)}")
+        if row.warnings and row.title != HALVES["validation_mismatched"]:
+            left_out = f"{row.runs_expected - row.runs} of {row.runs_expected} runs left out"
+            lines.append(f"† {row.title}: {left_out}: {'; '.join(row.warnings)}")
     return "\n".join(lines)
 
 
@@ -192,41 +210,33 @@ SCORE_IS = (
 
 
 def _cells(row: GlueRow) -> list[str]:
-    group, has_runs = row.group, bool(row.scores)
-    mark = ("*" if row.not_whole else "") + ("†" if group.warnings else "")
-    complete = len(row.scores) == group.expected
     return [
-        row.title + mark,
-        *_score_cells(row.scores),
+        row.title + ("*" if row.not_whole else "") + ("†" if row.warnings else ""),
+        *(show_value("score", value) for value in (row.score, row.max, row.spread)),
         ", ".join(f"{name} {show_value(name, value)}" for name, value in row.metrics.items()) or NONE,
         show_value("score", row.paper_score),
         show_value("score", row.majority),
-        format_value(group.learning_rate) if has_runs else NONE,
-        str(group.batch_size) if has_runs else NONE,
-        str(group.expected) if complete else f"{len(row.scores)} of {group.expected}",
-        f"{row.examples:,}" if has_runs else NONE,
+        format_value(row.learning_rate) if row.runs else NONE,
+        str(row.batch_size) if row.runs else NONE,
+        str(row.runs) if row.runs == row.runs_expected else f"{row.runs} of {row.runs_expected}",
+        f"{row.examples:,}" if row.runs else NONE,
     ]
-
-
-def _score_cells(scores: Sequence[float]) -> list[str]:
-    """Median, best and spread."""
-    figures = (statistics.median(scores), max(scores), max(scores) - min(scores)) if scores else (None,) * 3
-    return [show_value("score", figure) for figure in figures]
 
 
 def all_settings(groups: Mapping[str, Sequence[SeedGroup]]) -> str:
     """Markdown: a line per task and setting, chosen or not."""
-    rows = [
-        [
-            TASKS[name].title,
-            format_value(group.learning_rate),
-            str(group.batch_size),
-            *_score_cells(group.scores),
-            f"{len(group.runs)} of {group.expected}",
-        ]
-        for name, settings in groups.items()
-        for group in settings
-    ]
+    rows = []
+    for name, settings in groups.items():
+        for group in settings:
+            scores = group.scores
+            figures = (_median(scores), max(scores, default=None), _spread(scores))
+            rows.append([
+                TASKS[name].title,
+                format_value(group.learning_rate),
+                str(group.batch_size),
+                *(show_value("score", figure) for figure in figures),
+                f"{len(scores)} of {group.expected}",
+            ])  # fmt: skip
     return markdown(["task", "learning rate", "batch", "score", "max", "spread", "runs"], rows)
 
 
@@ -256,10 +266,10 @@ def glue_average(rows: Sequence[GlueRow]) -> Average:
     """The benchmark's: every task counts once."""
     values: dict[str, list[float]] = {}
     for row in rows:
-        if row.task.name in COUNTED and row.score is not None:
-            values.setdefault(row.task.name, []).append(row.score)
+        if row.task in COUNTED and row.score is not None:
+            values.setdefault(row.task, []).append(row.score)
     titles = tuple(TASKS[name].title for name in values)
-    halves = [row.title for row in rows if row.task.name == "mnli" and row.score is not None]
+    halves = [row.title for row in rows if row.task == "mnli" and row.score is not None]
     mnli = "MNLI counts once, as the mean of matched and mismatched"
     if len(halves) == 1:
         mnli = f"MNLI counts as {halves[0]} alone, the other half is not there"
@@ -269,7 +279,7 @@ def glue_average(rows: Sequence[GlueRow]) -> Average:
 
 def paper_average(rows: Sequence[GlueRow]) -> Average:
     """The FNet paper's: every column of its table 2 counts once, so MNLI counts twice."""
-    found = {row.title: row.paper_score for row in rows if row.task.name in COUNTED}
+    found = {row.title: row.paper_score for row in rows if row.task in COUNTED}
     values = {title: value for title, value in found.items() if value is not None}
     text = (
         f"columns ({', '.join(values) or 'none'}) as in the FNet paper: MNLI-m and MNLI-mm count one each, "
@@ -280,28 +290,3 @@ def paper_average(rows: Sequence[GlueRow]) -> Average:
 
 def _mean(values: Sequence[Any]) -> float | None:
     return statistics.fmean(values) if values else None
-
-
-def to_json(row: GlueRow) -> dict[str, Any]:
-    """A line of the table as plain values."""
-    group, scores = row.group, row.scores
-    return {
-        "title": row.title,
-        "task": row.task.name,
-        "score": row.score,
-        "max": max(scores) if scores else None,
-        "spread": max(scores) - min(scores) if scores else None,
-        "scores": scores,
-        "metrics": row.metrics,
-        "paper_score": row.paper_score,
-        "majority": row.majority,
-        "learning_rate": group.learning_rate if scores else None,
-        "batch_size": group.batch_size if scores else None,
-        "seed": group.best.overrides.get("seed") if scores else None,
-        "step": group.best.values.get("step") if scores else None,
-        "runs": len(scores),
-        "runs_expected": group.expected,
-        "examples": row.examples,
-        "not_whole": row.not_whole,
-        "warnings": list(group.warnings),
-    }

@@ -68,8 +68,8 @@ def main(argv: Sequence[str]) -> None:
 
     from fnet_jax.inference import held_out
     from fnet_jax.inference.model import load
+    from fnet_jax.runtime import compile_cache
     from fnet_jax.tools.predict import files as predict_files
-    from fnet_jax.train import compile_cache
 
     compile_cache.enable()
     model = load(flag.model, flag.step, flag.dtype, flag.batch_size, flag.tokenizer)

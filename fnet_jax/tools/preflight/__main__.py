@@ -16,7 +16,6 @@ if any(arg.startswith("--topology") for arg in sys.argv):
     os.environ.update(ENVIRONMENT)
 
 import dataclasses
-import json
 import socket
 from collections.abc import Callable, Sequence
 
@@ -25,6 +24,7 @@ from absl import flags
 from fnet_jax.core.errors import UserError
 from fnet_jax.runtime import cli, distributed, hosts
 from fnet_jax.tools.preflight.checks import Finding, Preflight
+from fnet_jax.train.concrete import read_config
 
 FLAGS = flags.FLAGS
 
@@ -42,8 +42,8 @@ def ask(check: Callable[[], Finding]) -> Finding:
 
 def exchange(finding: Finding, name: str) -> list[tuple[str, Finding]]:
     """Host name and finding of each process, by their numbers."""
-    own = json.dumps([socket.gethostname(), dataclasses.asdict(finding)])
-    everyone = [json.loads(text) for text in hosts.all_gather(own, f"the check of the {name}")]
+    own = (socket.gethostname(), dataclasses.asdict(finding))
+    everyone = hosts.all_gather(own, f"the check of the {name}")
     return [(host, Finding(**values)) for host, values in everyone]
 
 
@@ -82,7 +82,7 @@ def verdict(findings: Sequence[tuple[str, Finding]]) -> Finding:
 def main(argv: Sequence[str]) -> int:
     """Checks one thing after the other; the exit code says whether all is well."""
     del argv
-    config, workdir = cli.config(), cli.workdir()
+    config, workdir = read_config(), cli.workdir()
     named = (FLAGS.coordinator_address, FLAGS.num_processes, FLAGS.process_id)
     auto = FLAGS.distributed == "auto" and not FLAGS.topology
     distributed.start(*named, auto or any(named), FLAGS.init_timeout_s, FLAGS.heartbeat_timeout_s)

@@ -13,18 +13,18 @@ from typing import Any
 import jax
 
 from fnet_jax.core import config_dict
-from fnet_jax.core.chips import find_chip
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import axis_size, describe_mesh, path_str
+from fnet_jax.core.mesh import axis_size, describe_mesh
 from fnet_jax.core.workdir import CHECKPOINT_DIR, workdir_of
 from fnet_jax.nn.heads import param_count
 from fnet_jax.runtime import distributed, hosts
 from fnet_jax.tools.aot import compile as aot_compile
 from fnet_jax.tools.preflight import data as preflight_data
-from fnet_jax.train.checkpoint import Checkpointer
-from fnet_jax.train.layout import peak_bytes, show_bytes
-from fnet_jax.train.setup import Setup
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.concrete import DataFacts, facts_without_data
+from fnet_jax.train.memory import memory_of, show_bytes
+from fnet_jax.train.setup import Setup, set_up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +59,7 @@ class Preflight:
         """
         self.passed: dict[str, bool] = {}
         self._config, self._workdir, self._topology = config, workdir, topology
+        self._facts: DataFacts | None = None
         self._setup: Setup | None = None
         self._made: list[str] = []
 
@@ -81,8 +82,8 @@ class Preflight:
         yield "memory", self._memory
         yield "workdir", self._workdir_of_first
         if hosts.count() > 1 and self.passed["workdir"]:
-            blind = hosts.processes_without(self._workdir)
-            yield "shared workdir", lambda: self._workdir_of_all(blind)
+            without = hosts.processes_without(self._workdir)
+            yield "shared workdir", lambda: self._workdir_of_all(without)
         yield "resume", self._resume
 
     def _versions(self) -> Finding:
@@ -97,17 +98,14 @@ class Preflight:
 
     def _data(self) -> Finding:
         described = preflight_data.describe(self._config, self._workdir)
-        model = dataclasses.replace(
-            self._config.model, vocab_size=described.vocab_size, num_outputs=described.num_outputs
-        )
-        self._config = dataclasses.replace(self._config, model=model)
+        self._facts = described.facts
         return Finding(_on_all(described.said), same=described.same)
 
     def _devices(self) -> Finding:
         devices = aot_compile.topology_devices(self._topology) if self._topology else jax.devices()
-        config = aot_compile.complete(self._config)
-        self._setup = setup = aot_compile.make_abstract_setup(config, list(devices), "train")
-        shape, batch_size = setup.mesh.shape, config.train.train_batch_size
+        facts = self._facts or facts_without_data(self._config)
+        self._setup = setup = set_up(self._config, devices=devices, facts=facts)
+        shape, batch_size = setup.mesh.shape, self._config.train.train_batch_size
         rows = batch_size // axis_size(shape, ("data", "fsdp"))
         kind, local = devices[0].device_kind, jax.local_device_count()
         here = f", {local} on each of {hosts.count()} processes" if hosts.count() > 1 else ""
@@ -120,8 +118,8 @@ class Preflight:
     def _memory(self) -> Finding:
         setup = self._known_setup()
         compiled = aot_compile.compile_step(setup, "train")
-        needed = peak_bytes(compiled.executable, setup.mesh.devices.flat[0].platform)
-        available = _device_bytes(setup.mesh.devices.flat[0] if self._topology else jax.local_devices()[0])
+        memory = memory_of(compiled.executable, setup.abstract, setup.batch_structs())
+        needed, available = memory.peak, memory.available
         said = f"the training step needs {show_bytes(needed)} of the {show_bytes(available)} of a device"
         if needed > available:
             raise UserError(
@@ -156,8 +154,8 @@ class Preflight:
             raise UserError(f"{said}; make room, name another --workdir, or make train.max_to_keep smaller")
         return Finding(f"{said}; files and folders can be written and renamed")
 
-    def _workdir_of_all(self, blind: list[int]) -> Finding:
-        if hosts.index() in blind:
+    def _workdir_of_all(self, without: list[int]) -> Finding:
+        if hosts.index() in without:
             raise UserError(
                 f"does not see what process 0 writes into --workdir={self._workdir}; name a folder on a file "
                 "system that all hosts share"
@@ -166,33 +164,23 @@ class Preflight:
         return Finding(f"all {hosts.count()} processes see and write {self._workdir}")
 
     def _resume(self) -> Finding:
-        with _checkpoints(self._workdir) as checkpoints:
+        with Checkpointer(self._workdir, read_only=True) as checkpoints:
             latest, total = checkpoints.latest(), self._config.train.num_train_steps
             if latest is None:
                 return Finding(f"starts at step 0 {self._source()}", same={"newest checkpoint": None})
             if self._setup:
-                self._check_shapes(checkpoints.shapes(latest))
+                checkpoints.check_fit(latest, self._setup.abstract)
         said = f"goes on from step {latest} of {total}"
         if latest >= total and not self._config.train.num_train_epochs:
             said = f"step {latest} of {total} is there; train.py would do nothing"
         return Finding(said, same={"newest checkpoint": latest})
 
-    def _check_shapes(self, saved: dict[str, tuple[int, ...]]) -> None:
-        leaves = jax.tree_util.tree_leaves_with_path(dict(self._known_setup().abstract.variables))
-        wanted = {path_str(path): tuple(leaf.shape) for path, leaf in leaves}
-        for name in sorted(saved.keys() | wanted.keys()):
-            if saved.get(name) != wanted.get(name):
-                raise UserError(
-                    f"{name} has shape {saved.get(name)} in the newest checkpoint of --workdir="
-                    f"{self._workdir} and {wanted.get(name)} in the config; use the config it was trained "
-                    "with, or a fresh --workdir"
-                )
-
     def _source(self) -> str:
+        """What a fresh run starts from; without `find_checkpoint`, which all processes have to call."""
         source = self._config.init_from
         if not source:
             return "with random parameters"
-        with _checkpoints(workdir_of(source)) as checkpoints:
+        with Checkpointer(workdir_of(source), read_only=True) as checkpoints:
             if not checkpoints.steps():
                 raise UserError(f"init_from={source} holds no complete checkpoint; name a run's --workdir")
         return f"with the parameters of {source}"
@@ -215,25 +203,6 @@ def _commit() -> str:
         return subprocess.run(git, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return ""
-
-
-@contextlib.contextmanager
-def _checkpoints(workdir: str) -> Iterator[Checkpointer]:
-    checkpointer = Checkpointer(workdir, read_only=True)
-    try:
-        yield checkpointer
-    finally:
-        checkpointer.close()
-
-
-def _device_bytes(device: jax.Device) -> float:
-    """Memory of a device: what it says, else by the table of chips, else its share of this machine's."""
-    with contextlib.suppress(Exception):  # a device that is only described has no statistics
-        if limit := (device.memory_stats() or {}).get("bytes_limit"):
-            return limit
-    if chip := find_chip(device.device_kind):
-        return chip.hbm_bytes
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / jax.local_device_count()
 
 
 def _try_to_write(directory: str) -> None:

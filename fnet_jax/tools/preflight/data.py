@@ -16,6 +16,7 @@ from fnet_jax.data.dataset import SPLITS, TOKEN_COUNTS_FILE, DatasetInfo
 from fnet_jax.data.tokenizer import load_tokenizer
 from fnet_jax.tasks.open import open_labelled
 from fnet_jax.tasks.table import TASKS
+from fnet_jax.train.concrete import DataFacts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,14 +25,12 @@ class Described:
 
     Attributes:
         said: a sentence.
-        vocab_size: V.
-        num_outputs: C of the classifier; 0 without one.
+        facts: what a model needs to know of them.
         same: what must be equal on all hosts, by name.
     """
 
     said: str
-    vocab_size: int
-    num_outputs: int
+    facts: DataFacts
     same: dict[str, Any]
 
 
@@ -51,8 +50,7 @@ def _pretraining(config: Config, workdir: str) -> Described:
     examples = info.splits["train"].segments
     return Described(
         f"{directory} holds {examples:,} examples in {len(sizes)} files, {info.vocab_size:,} pieces",
-        info.vocab_size,
-        0,
+        DataFacts(info.vocab_size, (), 0),
         {
             "the data set": _digest(dataclasses.asdict(info)),
             "the tokenizer": info.tokenizer_sha256[:12],
@@ -108,8 +106,8 @@ def _labelled(config: Config, workdir: str) -> Described:
         vocab_size, said = tokenizer.vocab_size, f"tokenizer {path}"
         same["the tokenizer"] = tokenizer.sha256[:12]
     counts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits.items())
-    outputs = TASKS[config.task].num_outputs(data.labels)
-    return Described(f"{config.task}: {counts} examples; {said}", vocab_size, outputs, same)
+    facts = DataFacts(vocab_size, data.labels, TASKS[config.task].num_outputs(data.labels))
+    return Described(f"{config.task}: {counts} examples; {said}", facts, same)
 
 
 def _tokenizer(config: Config, workdir: str) -> str:

@@ -18,7 +18,7 @@ from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import write_atomically
 from fnet_jax.core.sweep import Overrides, point_name
-from fnet_jax.runtime import cli
+from fnet_jax.train.concrete import make_config
 
 POINT_FILE = "point.json"
 RESULT_FILE = "result.json"
@@ -152,7 +152,7 @@ def make_point(
     own = config.copy_and_resolve_references()
     try:
         own.update_from_flattened_dict(overrides)
-        made = cli.make_config(own, [*fixed, *overrides])
+        made = make_config(own, [*fixed, *overrides])
     except (TypeError, ValueError) as error:
         raise UserError(f"point {point_name(overrides)}: {error}") from error
     return SweepPoint(overrides, made, directory)

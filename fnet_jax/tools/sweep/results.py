@@ -10,7 +10,7 @@ from fnet_jax.core.files import write_atomically
 from fnet_jax.core.sweep import Overrides, format_value, varying
 from fnet_jax.tools.markdown import NONE, duration, is_loss, main_value, markdown, show_value
 from fnet_jax.tools.sweep.point import PointResult, SweepPoint
-from fnet_jax.train.result_table import F1_OF
+from fnet_jax.train.logs.results import F1_OF
 
 RESULTS_FILE = "results.json"
 TABLE_FILE = "table.md"

@@ -231,10 +231,10 @@ def test_of_few_documents_the_one_with_the_smallest_hash_is_held_out(small_data,
 
 def test_a_tokenizer_is_trained_when_none_is_given(small_data, tmp_path):
     data = dataclasses.replace(small_data, tokenizer="", tokenizer_pieces=300)
-    info = prepare.ensure(data, MAX_SEQ_LENGTH, str(tmp_path))
     assert prepare.dataset_dir(data, str(tmp_path)) == str(tmp_path / "data")
+    info = run(data, tmp_path / "data")
     assert info.vocab_size == load_tokenizer(str(tmp_path / "data" / "tokenizer.model")).vocab_size == 300
-    assert prepare.ensure(data, MAX_SEQ_LENGTH, str(tmp_path)) == info
+    assert run(data, tmp_path / "data") == info
 
 
 def test_a_given_tokenizer_may_go_once_it_is_copied(small_data, tmp_path):

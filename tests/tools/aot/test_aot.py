@@ -1,6 +1,5 @@
 """Steps of tiny models, compiled by libtpu for TPUs that are not there."""
 
-import dataclasses
 import importlib.util
 import json
 import math
@@ -21,6 +20,8 @@ from fnet_jax.tools.aot.env import ENVIRONMENT
 from fnet_jax.tools.aot.hlo import Collective, Program, Shape
 from fnet_jax.tools.aot.report import Bound, analyse, is_activation_gather, sent_bytes
 from fnet_jax.tools.aot.text import describe, show_seconds
+from fnet_jax.train.concrete import facts_without_data
+from fnet_jax.train.setup import set_up
 from tests.conftest import run
 from tests.train import synthetic
 
@@ -40,9 +41,8 @@ def environment():
 
 
 def compile_report(config, topology, step):
-    config = aot_compile.complete(config)
     devices = aot_compile.topology_devices(topology)
-    setup = aot_compile.make_abstract_setup(config, devices, step)
+    setup = set_up(config, training=step == "train", devices=devices, facts=facts_without_data(config))
     return setup, analyse(aot_compile.compile_step(setup, step), topology)
 
 
@@ -202,7 +202,8 @@ def test_mesh():
 def test_what_does_not_fit_the_devices(overrides, says):
     devices = aot_compile.topology_devices("v5e:4x4")
     with pytest.raises(UserError, match=says):
-        aot_compile.make_abstract_setup(synthetic.config(**overrides), devices, "train")
+        config = synthetic.config(**overrides)
+        set_up(config, devices=devices, facts=facts_without_data(config))
 
 
 @has_libtpu
@@ -216,27 +217,10 @@ def test_every_topology_is_made_of_known_chips(name, count):
     assert find_chip(devices[0].device_kind) is not None
 
 
-def test_pieces_that_the_config_does_not_tell():
-    c = synthetic.config(model__vocab_size=0)
-    assert aot_compile.complete(c).model.vocab_size == c.data.tokenizer_pieces
-    with pytest.raises(UserError, match=r"model\.vocab_size=0"):
-        aot_compile.complete(dataclasses.replace(c, data=dataclasses.replace(c.data, tokenizer="x.model")))
-
-
 def test_without_libtpu(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r'pip install "fnet_jax\[tpu\]"'):
         aot_compile.topology_devices("v5e:4x4")
-
-
-def test_labels_that_the_config_does_not_tell():
-    c = synthetic.config()
-    unknown = dataclasses.replace(c, task="classify")
-    with pytest.raises(UserError, match=r"model\.num_outputs=0"):
-        aot_compile.complete(unknown)
-    named = dataclasses.replace(unknown, data=dataclasses.replace(c.data, labels=("a", "b", "c")))
-    assert aot_compile.complete(named).model.num_outputs == 3
-    assert aot_compile.complete(dataclasses.replace(c, task="stsb")).model.num_outputs == 1
 
 
 def test_a_gathered_activation_is_found():

@@ -21,7 +21,7 @@ from fnet_jax.core.special_tokens import NUM_SPECIAL_IDS
 from fnet_jax.tools.bench import __main__ as bench
 from fnet_jax.tools.bench import mixing as bench_mixing
 from fnet_jax.tools.bench import model as bench_model
-from fnet_jax.tools.bench import torch as bench_torch
+from fnet_jax.tools.bench import plan as bench_plan
 from tests.conftest import REPOSITORY, run
 
 QUICK = ("--rounds=2", "--warmup=1", "--min_sample_ms=0")
@@ -254,7 +254,7 @@ def test_names():
 
 
 def test_a_missing_peer_is_told_once(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(bench_torch, "missing", lambda *names: list(names))
+    monkeypatch.setattr(bench_plan, "missing", lambda *names: list(names))
     shape = ("--lengths=16", "--widths=8", "--passes=forward")
     assert main("mixing", *shape, "--impls=fft,torch.fftn", f"--out={tmp_path}", *QUICK) == 0
     assert [row["case"] for row in figures(tmp_path / "mixing-cpu.json")] == ["fft"]

@@ -6,18 +6,20 @@ import matplotlib.image
 import pytest
 
 from fnet_jax.tools.bench.plot import draw
-from fnet_jax.tools.bench.report import Report, machine, show_ms, split_settings
-from fnet_jax.tools.bench.timing import Case, Program, Row
+from fnet_jax.tools.bench.report import BenchReport, machine, show_ms, split_settings
+from fnet_jax.tools.bench.timing import BenchCase, CaseResult, TimedProgram
 
 
 def row(name, samples, error="", note="", items=1000, floor=None, **setting):
-    case = Case(name, {"dtype": "float32", **setting}, Program, items=items, floor=floor)
-    program = Program(lambda calls: None, memory=3 * 2**20, note=note)
-    return Row(case, tuple(samples), 1, None if error else program, error)
+    case = BenchCase(name, {"dtype": "float32", **setting}, TimedProgram, items=items, floor=floor)
+    program = TimedProgram(lambda calls: None, memory=3 * 2**20, note=note)
+    return CaseResult(case, tuple(samples), 1, None if error else program, error)
 
 
 def report(rows, **kwargs):
-    return Report("Mixing", rows, "slow", "tokens", {"devices": "1 x made up", "XLA_FLAGS": ""}, **kwargs)
+    return BenchReport(
+        "Mixing", rows, "slow", "tokens", {"devices": "1 x made up", "XLA_FLAGS": ""}, **kwargs
+    )
 
 
 @pytest.fixture

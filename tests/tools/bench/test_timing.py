@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fnet_jax.tools.bench.timing import Case, Program, first_line, grid, measure, quartiles, speedup
+from fnet_jax.tools.bench.timing import BenchCase, TimedProgram, first_line, grid, measure, quartiles, speedup
 
 
 class Clock:
@@ -27,7 +27,7 @@ class Clock:
         def wait():
             self.now += before
 
-        return Case(name, setting or {"length": 8}, lambda: Program(run, before=wait))
+        return BenchCase(name, setting or {"length": 8}, lambda: TimedProgram(run, before=wait))
 
     def measure(self, cases, rounds=4, warmup=1, seconds=1e9, min_sample=0.0):
         return measure(
@@ -112,7 +112,7 @@ def test_a_failing_case_is_a_row():
             raise MemoryError("no room")
         return 1.0
 
-    cases = [Case("a", {"length": 8}, cannot), clock.case("b", breaks), clock.case("c", lambda _: 1.0)]
+    cases = [BenchCase("a", {"length": 8}, cannot), clock.case("b", breaks), clock.case("c", lambda _: 1.0)]
     rows = clock.measure(cases)
     assert [row.error for row in rows] == ["length 7 is prime", "MemoryError: no room", ""]
     assert [len(row.samples) for row in rows] == [0, 0, 4]
@@ -123,7 +123,7 @@ def test_ctrl_c_is_no_failing_case():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Clock().measure([Case("a", {}, interrupt)])
+        Clock().measure([BenchCase("a", {}, interrupt)])
 
 
 def test_errors_fit_a_table():

@@ -8,16 +8,16 @@ import shutil
 import pytest
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.tools.drill.check import differences, lost_steps
-from fnet_jax.tools.drill.life import damage_newest
-from fnet_jax.tools.drill.run import drill
-from fnet_jax.train.checksums import fault
+from fnet_jax.train.checkpoints.checksums import fault
+from tests.tools.drill.check import differences, lost_steps
+from tests.tools.drill.run import drill
+from tests.tools.drill.trainer import damage_newest
 
 
 @pytest.fixture(scope="module")
 def drilled(tmp_path_factory) -> pathlib.Path:
     out = tmp_path_factory.mktemp("drill") / "out"
-    assert drill(str(out), kills=4, seed=1) == 0
+    assert drill(str(out), num_kills=4, seed=1) == 0
     return out
 
 
@@ -60,5 +60,5 @@ def test_damages_are_damages(drilled, tmp_path):
 def test_leaves_other_folders_alone(tmp_path):
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(UserError, match="is no drill's"):
-        drill(str(tmp_path), kills=1, seed=0)
+        drill(str(tmp_path), num_kills=1, seed=0)
     assert (tmp_path / "thesis.tex").exists()

@@ -9,10 +9,10 @@ import jax
 import pytest
 
 from fnet_jax.data.dataset import INFO_FILE
-from fnet_jax.tools.preflight import checks as preflight_checks
 from fnet_jax.tools.preflight.__main__ import ask, verdict
 from fnet_jax.tools.preflight.checks import Finding, Preflight
-from fnet_jax.train.checkpoint import Checkpointer
+from fnet_jax.train import memory
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from tests.conftest import command, run, smoke_config
 from tests.distributed.processes import group
 
@@ -114,7 +114,7 @@ def test_another_tokenizer_is_noticed(copied):
 
 
 def test_too_little_memory_is_said_with_both_sizes(overrides, tmp_path, monkeypatch):
-    monkeypatch.setattr(preflight_checks, "_device_bytes", lambda device: 2.0**19)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2.0**19)
     found = results(smoke_config(overrides), tmp_path, ("data", "devices", "memory"))
     assert "of the 512.0 KiB of a device; make mesh.fsdp greater" in found["memory"].fault
 
@@ -128,7 +128,7 @@ def test_room_for_all_checkpoints_and_one_more_is_needed(overrides, tmp_path, mo
             if name in ("data", "devices"):
                 check()
             preflight.passed[name] = True
-        state = preflight._known_run().abstract
+        state = preflight._known_setup().abstract
     size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves((state.variables, state.opt_state)))
     usage = shutil.disk_usage(tmp_path)
 
@@ -246,7 +246,7 @@ def test_a_process_that_differs_is_named(overrides, tmp_path):
 
 def test_a_checkpoint_of_another_model_is_not_resumed(overrides, trained):
     found = results(changed(overrides, model__d_ff=8), trained, ("data", "devices", "resume"))
-    assert "in the newest checkpoint of --workdir=" in found["resume"].fault
+    assert f"checkpoint {trained}/checkpoints/3 does not fit the config" in found["resume"].fault
     assert Checkpointer(str(trained), read_only=True).latest() == 3
     done = results(changed(overrides, train__num_train_steps=3), trained, ("data", "devices", "resume"))
     assert done["resume"].said == "step 3 of 3 is there; train.py would do nothing"

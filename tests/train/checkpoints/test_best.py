@@ -1,6 +1,6 @@
 import math
 
-from fnet_jax.train.best import better
+from fnet_jax.train.checkpoints.best import better
 
 
 def test_better():

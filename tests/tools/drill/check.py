@@ -1,4 +1,4 @@
-"""What a drill has lost: a killed run compared with an undisturbed one, and the table of kills."""
+"""Compares a run that was killed with an undisturbed one, and sums up the kills."""
 
 import collections
 import os
@@ -10,19 +10,19 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from fnet_jax.core.workdir import CHECKPOINT_DIR
-from fnet_jax.tools.drill.life import Death
-from fnet_jax.train import example_ids
-from fnet_jax.train.checkpoint import OPTIMIZER, VARIABLES, Checkpointer
-from fnet_jax.train.writers import read_jsonl
+from fnet_jax.train.checkpoints.checkpointer import OPTIMIZER, VARIABLES, Checkpointer
+from fnet_jax.train.logs import example_ids
+from fnet_jax.train.logs.writers import read_jsonl
+from tests.tools.drill.trainer import Kill
 
-# Metrics of the machine and not of the training.
+# Metrics that tell how fast the machine was.
 _TIMES = ("examples_per_second", "tokens_per_second", "data_wait_share", "eta_minutes", "goodput", "mfu")
 
 
 def lost_steps(workdir: str) -> int:
-    """Steps that the metrics know of and the newest complete checkpoint does not hold.
+    """Number of steps that are in the metrics but not in the newest complete checkpoint.
 
-    A start drops the metrics of such steps before it compiles.
+    The next start drops the metrics of such steps before it compiles.
     """
     folder = os.path.join(workdir, CHECKPOINT_DIR)
     saved = [int(name) for name in os.listdir(folder) if name.isdigit()] if os.path.isdir(folder) else []
@@ -31,7 +31,7 @@ def lost_steps(workdir: str) -> int:
 
 
 def differences(whole: str, killed: str) -> list[str]:
-    """Sentences on where the killed run is not the undisturbed one, bit by bit; [] if nowhere."""
+    """Sentences on where the killed run differs from the undisturbed one in any bit; [] if nowhere."""
     found = []
     for split in ("train", "eval"):
         found += _compare(f"{split} metrics", _metrics(whole, split), _metrics(killed, split))
@@ -42,26 +42,26 @@ def differences(whole: str, killed: str) -> list[str]:
     return found
 
 
-def report(deaths: Sequence[Death], faults: Sequence[str], seconds: float) -> str:
+def report(kills: Sequence[Kill], faults: Sequence[str], seconds: float) -> str:
     """A table of kills by phase and signal, and what was lost."""
     names = ("SIGKILL", "SIGTERM", "SIGINT")
-    counts = collections.Counter((death.phase, death.signal) for death in deaths)
+    counts = collections.Counter((kill.phase, kill.signal) for kill in kills)
     lines = [f"\n{'killed in':12}" + "".join(f"{name:>9}" for name in names) + f"{'all':>9}"]
-    for phase in dict.fromkeys(death.phase for death in deaths):
+    for phase in dict.fromkeys(kill.phase for kill in kills):
         row = [counts[phase, name] for name in names]
         lines.append(f"{phase:12}" + "".join(f"{count:9}" for count in [*row, sum(row)]))
     totals = [sum(count for (_, name), count in counts.items() if name == wanted) for wanted in names]
     lines.append(f"{'all':12}" + "".join(f"{count:9}" for count in [*totals, sum(totals)]))
-    gentle = [death.seconds for death in deaths if death.signal != "SIGKILL"]
-    repeated = sum(death.steps_lost for death in deaths)
+    stops = [kill.seconds for kill in kills if kill.signal != "SIGKILL"]
+    repeated = sum(kill.steps_lost for kill in kills)
     lines += [
-        f"half-written checkpoints left: {sum(death.half_written for death in deaths)}",
-        f"checkpoints damaged between two starts: {sum(bool(death.damage) for death in deaths)}",
+        f"half-written checkpoints left: {sum(kill.half_written for kill in kills)}",
+        f"checkpoints damaged between two starts: {sum(bool(kill.damage) for kill in kills)}",
         f"steps repeated after SIGKILL: {repeated}",
-        f"slowest stop on SIGTERM or SIGINT: {max(gentle, default=0):.1f} s",
+        f"slowest stop on SIGTERM or SIGINT: {max(stops, default=0):.1f} s",
         *(f"fault: {fault}" for fault in faults[:10]),
         f"lost: {'nothing' if not faults else f'see above, {len(faults)} faults'} "
-        f"({len(deaths)} kills in {seconds / 60:.0f} min)",
+        f"({len(kills)} kills in {seconds / 60:.0f} min)",
     ]
     return "\n".join(lines)
 
@@ -86,7 +86,7 @@ def _compare(name: str, left: dict[int, Any], right: dict[int, Any]) -> list[str
 
 
 def _arrays(workdir: str) -> dict[str, np.ndarray]:
-    """Every array of the newest checkpoint."""
+    """Every array of the newest checkpoint, by its path."""
     checkpointer = Checkpointer(workdir, read_only=True)
     step = checkpointer.latest()
     checkpointer.close()

@@ -7,7 +7,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from fnet_jax.core.errors import UserError
-from fnet_jax.train import writers
+from fnet_jax.train.logs import writers
 from fnet_jax.train.loop import train
 from tests.conftest import smoke_config
 

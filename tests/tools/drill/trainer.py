@@ -1,4 +1,4 @@
-"""One life of the trainer in a drill: its start, the moment of its death, and what it must leave."""
+"""A training process of the drill: started, killed at a random moment, and what it must leave behind."""
 
 import dataclasses
 import os
@@ -9,38 +9,34 @@ import signal
 import subprocess
 import sys
 import time
-from typing import Any
 
 from fnet_jax.core.workdir import CHECKPOINT_DIR
 from fnet_jax.runtime.lock import last_holder
 
-REPOSITORY = pathlib.Path(__file__).parents[3]
-SIGNALS = ("SIGKILL", "SIGKILL", "SIGTERM", "SIGINT")
-TIMEOUT = 300.0  # seconds for a start to reach its phase, and for a stopped trainer to be gone
-_LOG = "train.log"
+_ROOT = pathlib.Path(__file__).parents[3]  # of the checkout; tests.conftest needs pytest
+_SIGNALS = ("SIGKILL", "SIGKILL", "SIGTERM", "SIGINT")
+_TIMEOUT = 300.0  # seconds for a start to reach its phase, and for a stopped trainer to be gone
 
-# Phase -> how long it may have lasted when the kill comes, seconds. "start" is before the trainer says
-# anything, "save" is the writing in the background too.
-DELAYS = {"start": 3.0, "prepare": 1.5, "compile": 4.0, "steps": 0.25, "evaluate": 0.02, "save": 0.06}
+# Phase -> seconds that it may have lasted when the signal comes. "start" is before the trainer has its lock,
+# "save" includes the writing in the background.
+_DELAYS = {"start": 3.0, "prepare": 1.5, "compile": 4.0, "steps": 0.25, "evaluate": 0.02, "save": 0.06}
 PHASES = ("steps", "save", "evaluate", "compile", "steps", "save", "evaluate", "start", "steps", "prepare")
-
-
 BEFORE_TRAINING = ("start", "prepare", "restart")
 
 
 @dataclasses.dataclass
-class Death:
-    """How one life ended.
+class Kill:
+    """How a training process was killed.
 
     Attributes:
-        aimed: the phase in which it was to end.
-        phase: the one in which it did.
-        signal: that ended it.
+        aimed: the phase in which it was to be killed.
+        phase: the one in which it was; "done" if it had ended before.
+        signal: name of the signal.
         code: exit code of the process.
         seconds: from the signal to the end.
-        half_written: whether a half-written checkpoint was left.
-        steps_lost: steps done after the newest complete checkpoint, to be repeated.
-        damage: what was then done to the newest checkpoint.
+        half_written: whether it left a half-written checkpoint.
+        steps_lost: steps after the newest complete checkpoint, which the next process repeats.
+        damage: what was then done to the newest checkpoint; "" for nothing.
     """
 
     aimed: str
@@ -52,17 +48,13 @@ class Death:
     steps_lost: int = 0
     damage: str = ""
 
-    def sentence(self) -> str:
-        """For a person."""
+    def __str__(self) -> str:
+        """What happened, in words."""
         return f"{self.signal} in {self.phase} (exit code {self.code}, {self.seconds:.1f} s)"
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return dataclasses.asdict(self)
 
-
-class Life:
-    """A process of train.py; what it prints is kept in OUT/train.log."""
+class Trainer:
+    """A training process; what it prints is appended to OUT/train.log."""
 
     def __init__(self, workdir: str, out: str, config: dict[str, object], cached: bool = True):
         """Starts it.
@@ -73,7 +65,8 @@ class Life:
             config: keys over the smoke config.
             cached: whether it may use the drill's compilation cache.
         """
-        self._workdir, self._log = workdir, os.path.join(out, _LOG)
+        self._log = os.path.join(out, "train.log")
+        self._workdir, self._checkpoints = workdir, os.path.join(workdir, CHECKPOINT_DIR)
         command = [
             sys.executable,
             *("-m", "fnet_jax.tools.train"),
@@ -93,70 +86,69 @@ class Life:
         with open(self._log, "a", encoding="utf-8") as log:
             self._log_start = log.tell()
             self._process = subprocess.Popen(
-                command, cwd=REPOSITORY, env=environment, stdout=log, stderr=subprocess.STDOUT
+                command, cwd=_ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT
             )
 
     def wait(self) -> tuple[int, str]:
-        """Its exit code, when it ends by itself, and the last line that it printed."""
-        code = self._process.wait()
-        return code, (self._said().splitlines() or [""])[-1]
+        """Its exit code, when it has ended by itself, and the last line that it printed."""
+        return self._process.wait(), self._last_line()
 
-    def kill(self, phase: str, rng: random.Random) -> Death:
-        """Ends it at a random moment of a phase."""
-        number = signal.Signals[rng.choice(SIGNALS)]
-        delay = rng.uniform(0, DELAYS[phase])
+    def kill(self, phase: str, rng: random.Random) -> Kill:
+        """Sends it a random signal at a random moment of a phase, and waits until it has ended."""
+        number = signal.Signals[rng.choice(_SIGNALS)]
+        delay = rng.uniform(0, _DELAYS[phase])
         while self._process.poll() is None and not self._is_in(phase):
             time.sleep(0.002)
-            if time.monotonic() - self._begin > TIMEOUT:
+            if time.monotonic() - self._begin > _TIMEOUT:
                 break
         time.sleep(delay)
         at, began = self._phase(), time.monotonic()
         self._process.send_signal(number)
         try:
-            code = self._process.wait(TIMEOUT)
+            code = self._process.wait(_TIMEOUT)
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
         over = "done" if code == 0 else self._phase() if number == signal.SIGKILL else at
-        half_written = any("tmp" in name for name in _listdir(os.path.join(self._workdir, CHECKPOINT_DIR)))
-        seconds = time.monotonic() - began
-        return Death(phase, over, number.name, code, seconds, half_written=half_written)
+        return Kill(phase, over, number.name, code, time.monotonic() - began, self._is_half_written())
 
-    def faults(self, death: Death) -> list[str]:
-        """What of its end was not as it should be."""
-        number = signal.Signals[death.signal]
+    def faults(self, kill: Kill) -> list[str]:
+        """What was wrong with the way it ended."""
+        number = signal.Signals[kill.signal]
         valid = {-number} if number == signal.SIGKILL else {128 + number}
-        if death.phase == "start":
+        if kill.phase == "start":
             valid.add(-number)  # Python itself was still starting
         found = []
-        if death.phase != "done" and death.code not in valid:
-            found.append(f"exit code not in {sorted(valid)}: {(self._said().splitlines() or [''])[-1]}")
-        if death.seconds > TIMEOUT:
+        if kill.phase != "done" and kill.code not in valid:
+            found.append(f"exit code not in {sorted(valid)}: {self._last_line()}")
+        if kill.seconds > _TIMEOUT:
             found.append("it did not stop")
         return found
 
     def _is_in(self, phase: str) -> bool:
         if phase == "start":
             return True
-        if phase == "save" and any(
-            "tmp" in name for name in _listdir(os.path.join(self._workdir, CHECKPOINT_DIR))
-        ):
-            return self._phase() not in ("start", "prepare", "restart")
+        if phase == "save" and self._is_half_written():
+            return self._phase() not in BEFORE_TRAINING
         return self._phase() == phase
 
+    def _is_half_written(self) -> bool:
+        """Whether there is a checkpoint that is being written, or was when its process was killed."""
+        return any("tmp" in name for name in _listdir(self._checkpoints))
+
     def _phase(self) -> str:
-        """What the trainer has last said it does; "start" until it has the lock."""
+        """What the trainer does, as it says in its lock; "start" before it has one."""
         holder = last_holder(self._workdir)
         return holder["phase"] if holder.get("pid") == self._process.pid else "start"
 
-    def _said(self) -> str:
+    def _last_line(self) -> str:
         with open(self._log, encoding="utf-8", errors="replace") as log:
             log.seek(self._log_start)
-            return log.read().strip()
+            return (log.read().strip().splitlines() or [""])[-1]
 
 
 def damage_newest(workdir: str, rng: random.Random) -> str:
-    """Flips a bit of a file of the newest checkpoint, or cuts it, or deletes it, if there is an older one.
+    """Flips a bit of a file of the newest checkpoint, or cuts or deletes that file, if there is an older one.
 
     Returns:
         What was done; "" for nothing.

@@ -12,11 +12,11 @@ import pytest
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import create_mesh
 from fnet_jax.tasks.kinds import make_objective
-from fnet_jax.train import checksums
-from fnet_jax.train.checkpoint import Checkpointer
-from fnet_jax.train.find_checkpoint import find_checkpoint
+from fnet_jax.train.checkpoints import checksums
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
+from fnet_jax.train.checkpoints.find import find_checkpoint
 from fnet_jax.train.optim import make_optimizer
-from fnet_jax.train.recovery import restore_newest
+from fnet_jax.train.start import restore_newest
 from fnet_jax.train.state import TrainState, abstract_state, create_state
 from tests.train.synthetic import config
 

@@ -6,10 +6,8 @@ and the checksums of their files. The config and the tokenizer lie in the workdi
 """
 
 import contextlib
-import json
-import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -17,15 +15,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.core.errors import MachineError, UserError, reason
 from fnet_jax.core.mesh import path_str
 from fnet_jax.core.workdir import CHECKPOINT_DIR
 from fnet_jax.runtime import hosts
 from fnet_jax.tasks.metrics import Variables
-from fnet_jax.train import checksums
+from fnet_jax.train.checkpoints import checksums
+from fnet_jax.train.checkpoints.best import add_metrics, metrics_of, rank, read_metrics
 from fnet_jax.train.state import TrainState
 
-VARIABLES, OPTIMIZER, METRICS = "variables", "optimizer", "metrics"
+VARIABLES, OPTIMIZER = "variables", "optimizer"
 
 
 class SaveError(MachineError):
@@ -45,9 +44,10 @@ class Checkpointer:
         """
         self.directory = os.path.join(os.path.abspath(workdir), CHECKPOINT_DIR)
         self._saving = -1
+        self._read_only = read_only
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_keep(max_to_keep),
-            best_fn=_rank,
+            best_fn=rank,
             create=not read_only,
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
@@ -61,6 +61,20 @@ class Checkpointer:
         self._manager = (
             ocp.CheckpointManager(self.directory, options=options, item_handlers=handlers) if exists else None
         )
+
+    def __enter__(self) -> "Checkpointer":
+        """Nothing more; see `__exit__`."""
+        return self
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        """Closes. After an error of one process of several not while a save may wait for one that is gone."""
+        if error is None or self._read_only or hosts.count() == 1:
+            self.close()
+
+    @property
+    def _orbax(self) -> ocp.CheckpointManager:
+        assert self._manager is not None, f"{self.directory} is not there"
+        return self._manager
 
     def steps(self) -> list[int]:
         """Steps of the complete checkpoints, oldest first."""
@@ -85,11 +99,11 @@ class Checkpointer:
 
     def has_sound_score(self, step: int) -> bool:
         """Whether the score saved beside a checkpoint can be read, or none was."""
-        return self._metrics(step) is not None
+        return read_metrics(self.folder(step)) is not None
 
     def best(self) -> tuple[int, float] | None:
         """Step and score of the best checkpoint, the earliest of equals; None where none has a score."""
-        found = [_rank(metrics) for step in self.steps() if (metrics := self._metrics(step))]
+        found = [rank(metrics) for step in self.steps() if (metrics := read_metrics(self.folder(step)))]
         if not found:
             return None
         score, minus_step = max(found)
@@ -106,20 +120,23 @@ class Checkpointer:
         Raises:
             SaveError: if this save, or an earlier one that went on meanwhile, failed.
         """
-        assert self._manager is not None
         if step in self.steps():
             if score is not None:
-                self._add_score(step, score)
+                metrics = metrics_of(step, score)
+                hosts.run_on_primary(
+                    lambda: add_metrics(self.folder(step), metrics), f"add the score of step {step}"
+                )
+                self.reload()
             return
         items: dict[str, Any] = {VARIABLES: ocp.args.PyTreeSave(dict(state.variables))}
         if state.opt_state is not None:
             items[OPTIMIZER] = ocp.args.StandardSave(state.opt_state)
         with self._failure_named():
-            self._manager.wait_until_finished()
+            self._orbax.wait_until_finished()
             self._saving = step
-            self._manager.save(
+            self._orbax.save(
                 step,
-                metrics=None if score is None else _scored(step, score),
+                metrics=None if score is None else metrics_of(step, score),
                 args=ocp.args.Composite(**items),
             )
 
@@ -132,16 +149,6 @@ class Checkpointer:
         if self._manager:
             with self._failure_named():
                 self._manager.wait_until_finished()
-
-    def check(self) -> None:
-        """Does not wait.
-
-        Raises:
-            SaveError: if a save has failed by now.
-        """
-        if self._manager:
-            with self._failure_named():
-                self._manager.check_for_errors()
 
     @contextlib.contextmanager
     def _failure_named(self) -> Iterator[None]:
@@ -162,21 +169,6 @@ class Checkpointer:
             if name.split(".")[0] == str(self._saving):
                 checksums.write(os.path.join(self.directory, name))
 
-    def _add_score(self, step: int, score: float) -> None:
-        """Adds the score to a checkpoint that was saved without, when a signal cut its evaluation short."""
-        place = os.path.join(self.folder(step), METRICS)
-
-        def write() -> None:
-            if os.path.exists(place):
-                return
-            os.makedirs(place + ".tmp", exist_ok=True)
-            with open(os.path.join(place + ".tmp", METRICS), "w", encoding="utf-8") as file:
-                json.dump(_scored(step, score), file)
-            os.rename(place + ".tmp", place)
-
-        hosts.run_on_primary(write, f"add the score of step {step}")
-        self.reload()
-
     def fault(self, step: int, item: str = VARIABLES) -> str:
         """What is wrong with a checkpoint's files; "" if nothing is, as far as one can know.
 
@@ -195,10 +187,8 @@ class Checkpointer:
         Raises:
             UserError: if a tensor is missing, surplus or of another shape.
         """
-        self._check_fit(step, VARIABLES, dict(abstract.variables))
-        self._check_fit(step, OPTIMIZER, abstract.opt_state)
-        assert self._manager is not None
-        restored = self._manager.restore(
+        self.check_fit(step, abstract)
+        restored = self._orbax.restore(
             step,
             args=ocp.args.Composite(
                 **{
@@ -213,33 +203,33 @@ class Checkpointer:
             **restored[VARIABLES],
         )
 
-    def restore_variables(self, step: int, abstract: Variables) -> Variables:
-        """Params and constants only, each array with the sharding that `abstract` gives it.
+    def check_fit(self, step: int, abstract: TrainState) -> None:
+        """Compares names and shapes of a state with a checkpoint's, before any array is read.
 
         Raises:
             UserError: if a tensor is missing, surplus or of another shape.
         """
-        self._check_fit(step, VARIABLES, dict(abstract))
-        return self._restore_variables(step, abstract)
+        self._check_fit(step, VARIABLES, dict(abstract.variables))
+        self._check_fit(step, OPTIMIZER, abstract.opt_state)
 
-    def restore_part(self, step: int, abstract: Variables) -> Variables:
-        """Those variables that `abstract` has, whatever else the checkpoint holds.
+    def restore_variables(self, step: int, abstract: Variables, part: bool = False) -> Variables:
+        """Params and constants only, each array with the sharding that `abstract` gives it.
+
+        Args:
+            step: of the checkpoint.
+            abstract: what to restore.
+            part: the checkpoint may hold more than that.
 
         Raises:
-            UserError: if a tensor is missing or of another shape.
+            UserError: if a tensor is missing, surplus or of another shape.
         """
-        self._check_fit(step, VARIABLES, dict(abstract), part=True)
-        return self._restore_variables(step, abstract)
+        self._check_fit(step, VARIABLES, dict(abstract), part)
+        args = ocp.args.Composite(**{VARIABLES: _restore_args(dict(abstract))})
+        return self._orbax.restore(step, args=args)[VARIABLES]
 
     def shapes(self, step: int) -> dict[str, tuple[int, ...]]:
         """Path -> shape of every variable of a checkpoint."""
-        assert self._manager is not None
-        return _shapes(self._manager.item_metadata(step)[VARIABLES].tree)
-
-    def _restore_variables(self, step: int, abstract: Variables) -> Variables:
-        assert self._manager is not None
-        args = ocp.args.Composite(**{VARIABLES: _restore_args(dict(abstract))})
-        return self._manager.restore(step, args=args)[VARIABLES]
+        return _shapes(self._orbax.item_metadata(step)[VARIABLES].tree)
 
     def close(self) -> None:
         """Waits for saves under way and frees the manager's threads; `wait` tells whether they failed."""
@@ -247,21 +237,9 @@ class Checkpointer:
             with contextlib.suppress(Exception):
                 self._manager.close()
 
-    def _metrics(self, step: int) -> dict[str, float] | None:
-        """What is saved beside a checkpoint: {} without a score, None if it cannot be read."""
-        try:
-            with open(os.path.join(self.folder(step), METRICS, METRICS), encoding="utf-8") as file:
-                metrics = json.load(file)
-            return metrics if {"score", "step"} <= metrics.keys() else None
-        except FileNotFoundError:
-            return {}
-        except (ValueError, AttributeError):
-            return None
-
     def _check_fit(self, step: int, item: str, abstract: Any, part: bool = False) -> None:
-        """Compares names and shapes with what is on disk, before any array is read."""
-        assert self._manager is not None
-        found = self._manager.item_metadata(step).get(item)
+        """See `check_fit`; with `part`, the checkpoint may hold more."""
+        found = self._orbax.item_metadata(step).get(item)
         if found is None and os.path.isdir(os.path.join(self.folder(step), item)):
             raise OSError(f"{item} cannot be read")  # damaged, and not left out on purpose
         if found is None:
@@ -286,21 +264,9 @@ class Checkpointer:
             )
 
 
-_NO_SCORE = -math.inf
-
-
-def _scored(step: int, score: float) -> dict[str, float]:
-    return {"score": _NO_SCORE if math.isnan(score) else score, "step": step}
-
-
-def _rank(metrics: Mapping[str, float]) -> tuple[float, int]:
-    """What makes one checkpoint better than another: the score, then age."""
-    return metrics["score"], -int(metrics["step"])
-
-
 def _keep(max_to_keep: int | None) -> checkpoint_managers.PreservationPolicy:
     """The newest checkpoints, and the best one of those that have a score."""
-    best = checkpoint_managers.BestN(get_metric_fn=_rank, n=1, keep_checkpoints_without_metrics=False)
+    best = checkpoint_managers.BestN(get_metric_fn=rank, n=1, keep_checkpoints_without_metrics=False)
     return checkpoint_managers.AnyPreservationPolicy([checkpoint_managers.LatestN(max_to_keep), best])
 
 
@@ -314,10 +280,3 @@ def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
     """Path -> shape of every array of a tree."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
     return {path_str(path): tuple(leaf.shape) for path, leaf in leaves if hasattr(leaf, "shape")}
-
-
-def reason(error: BaseException) -> str:
-    """The gist of an exception: its first line; of a long one the beginning and, with the cause, the end."""
-    text = next(iter(str(error).splitlines()), "")
-    text = text if len(text) <= 200 else f"{text[:80]} ... {text[-120:]}"
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

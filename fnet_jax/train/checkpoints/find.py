@@ -2,24 +2,12 @@
 
 import os
 
-from fnet_jax.core.config import Config
+from fnet_jax.core.config import TrainConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import workdir_of
 from fnet_jax.runtime import hosts
-from fnet_jax.train.checkpoint import Checkpointer
-
-
-def early_stop_step(config: Config, checkpointer: Checkpointer) -> int | None:
-    """The step at which a run ended because the score had stopped rising, or None.
-
-    That is the newest checkpoint, if `early_stop_evals` evaluations lie between the best one and it; so the
-    checkpoints alone say whether a run is over, and a resumed run ends where an uninterrupted one does.
-    """
-    best, latest = checkpointer.best(), checkpointer.latest()
-    patience = config.train.early_stop_evals * config.train.eval_frequency
-    if not patience or best is None or latest is None:
-        return None
-    return latest if latest - best[0] >= patience else None
+from fnet_jax.train.checkpoints.best import BestTracker
+from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 
 
 def find_checkpoint(path: str, step: int | None = None) -> tuple[str, int]:
@@ -39,9 +27,8 @@ def find_checkpoint(path: str, step: int | None = None) -> tuple[str, int]:
     workdir = workdir_of(path)
     if workdir != os.path.abspath(os.path.expanduser(path)):
         step = int(os.path.basename(os.path.normpath(path)))
-    checkpointer = Checkpointer(workdir, read_only=True)
-    steps, best = hosts.broadcast(checkpointer.steps()), hosts.broadcast(checkpointer.best())
-    checkpointer.close()
+    with Checkpointer(workdir, read_only=True) as checkpointer:
+        steps, best = hosts.broadcast(checkpointer.steps()), hosts.broadcast(checkpointer.best())
     if not steps:
         raise UserError(f"{path} holds no complete checkpoint; train one there first, or name another folder")
     if step is not None and step not in steps:
@@ -57,3 +44,14 @@ def find_checkpoint(path: str, step: int | None = None) -> tuple[str, int]:
             return workdir, candidate
         faults.append(f"checkpoint {checkpointer.folder(candidate)} is damaged ({fault})")
     raise UserError("; ".join(faults) + "; name another --step or folder, or put back a copy")
+
+
+def early_stop_step(train: TrainConfig, checkpointer: Checkpointer) -> int | None:
+    """The step at which a run ended because the score had stopped rising, or None.
+
+    That is the newest checkpoint, if `early_stop_evals` evaluations lie between the best one and it; so the
+    checkpoints alone say whether a run is over, and a resumed run ends where an uninterrupted one does.
+    """
+    latest = checkpointer.latest()
+    has_ended = latest is not None and BestTracker(train, checkpointer.best()).has_stopped_rising(latest)
+    return latest if has_ended else None

@@ -2,7 +2,7 @@
 
 import jax
 
-from fnet_jax.train.layout import bytes_per_device, describe_layout, describe_memory, peak_bytes, show_bytes
+from fnet_jax.train.memory import bytes_per_device, describe_layout, memory_of, peak_bytes, show_bytes
 from tests.train.synthetic import Trainer, config, random_batch
 
 
@@ -30,7 +30,7 @@ def test_memory_of_the_step():
     step = trainer.compiled(batch)
     state = bytes_per_device(trainer.state.variables) + bytes_per_device(trainer.state.opt_state)
     assert state < peak_bytes(step, "cpu")
-    line = describe_memory(trainer.state, step)
+    line = memory_of(step, trainer.state, trainer.put(batch)).describe()
     assert f"parameters {show_bytes(bytes_per_device(trainer.state.variables))}, " in line
     assert line.endswith(f"{show_bytes(peak_bytes(step, 'cpu'))} at most")
 

@@ -5,7 +5,7 @@ import pytest
 
 from fnet_jax.data.pipeline import EXAMPLE_IDS, WithExampleIds, iterate
 from fnet_jax.data.sampler import IndexSampler
-from fnet_jax.train import example_ids
+from fnet_jax.train.logs import example_ids
 
 NUM_EXAMPLES, BATCH_SIZE = 10, 4
 

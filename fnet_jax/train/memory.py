@@ -1,11 +1,16 @@
-"""Where the state lies: a line for each parameter, and how much of each device it takes."""
+"""Where the state lies, and how much of each device it and a compiled step take."""
 
+import contextlib
+import dataclasses
 import math
+import os
 from typing import Any
 
 import jax
 from jax.sharding import NamedSharding
 
+from fnet_jax.core.batch import BatchSpec
+from fnet_jax.core.chips import find_chip
 from fnet_jax.core.mesh import path_str
 from fnet_jax.train.state import TrainState
 
@@ -41,18 +46,56 @@ def describe_layout(state: TrainState) -> list[str]:
     return ["parameters, and the mesh axis of each dimension", *lines]
 
 
-def describe_memory(state: TrainState, step: jax.stages.Compiled) -> str:
-    """One line: what the state and the compiled training step take of each device.
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """What a compiled step takes of each device, in bytes.
+
+    Attributes:
+        parameters: and the fixed matrices of the random mixer.
+        optimizer: moments and counters; 0 for an evaluation.
+        batch: of one step.
+        temporaries: the compiler's figure for all that lives only during the step.
+        peak: the compiler's figure for all at once, the program included.
+        available: of a device, see `available_bytes`.
+    """
+
+    parameters: int
+    optimizer: int
+    batch: int
+    temporaries: int
+    peak: int
+    available: float
+
+    def describe(self) -> str:
+        """One line."""
+        return (
+            f"on each device: parameters {show_bytes(self.parameters)}, "
+            f"optimizer {show_bytes(self.optimizer)}, "
+            f"with batch and activations {show_bytes(self.peak)} at most"
+        )
+
+
+def memory_of(
+    program: jax.stages.Compiled, state: TrainState, batch: BatchSpec, training: bool = True
+) -> Memory:
+    """The memory of a step.
 
     Args:
+        program: the training or evaluation step, compiled for the devices of the state.
         state: arrays or ShapeDtypeStructs, with shardings.
-        step: the program, compiled for the devices of the state.
+        batch: that the step takes.
+        training: whether it is a training step, which needs the optimizer.
     """
-    platform = state.step.sharding.mesh.devices.flat[0].platform
-    return (
-        f"on each device: parameters {show_bytes(bytes_per_device(state.variables))}, "
-        f"optimizer {show_bytes(bytes_per_device(state.opt_state))}, "
-        f"with batch and activations {show_bytes(peak_bytes(step, platform))} at most"
+    devices = list(state.step.sharding.mesh.devices.flat)
+    device = next((one for one in devices if one.process_index == jax.process_index()), devices[0])
+    stats: Any = program.memory_analysis()
+    return Memory(
+        parameters=bytes_per_device(state.variables),
+        optimizer=bytes_per_device(state.opt_state) if training else 0,
+        batch=bytes_per_device(batch),
+        temporaries=stats.temp_size_in_bytes,
+        peak=peak_bytes(program, device.platform),
+        available=available_bytes(device),
     )
 
 
@@ -68,6 +111,16 @@ def peak_bytes(program: jax.stages.Compiled, platform: str) -> int:
         + stats.temp_size_in_bytes
     )
     return peak + stats.generated_code_size_in_bytes
+
+
+def available_bytes(device: jax.Device) -> float:
+    """Memory of a device: what it says, else by the table of chips, else its share of this machine's."""
+    with contextlib.suppress(Exception):  # a device of another host, or only described, has no statistics
+        if limit := (device.memory_stats() or {}).get("bytes_limit"):
+            return limit
+    if chip := find_chip(device.device_kind):
+        return chip.hbm_bytes
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / jax.local_device_count()
 
 
 def show_bytes(size: float) -> str:
