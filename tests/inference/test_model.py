@@ -17,9 +17,7 @@ from fnet_jax.bridge import huggingface, portable, workdirs
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.core.config import Head
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, SEP_ID
 from fnet_jax.data.tokenizer import train_tokenizer
-from fnet_jax.inference.fill_mask import FillMask
 from fnet_jax.inference.model import PREDICTORS, Model
 from fnet_jax.inference.text_predictors import Classify
 from fnet_jax.nn.heads import make_model
@@ -35,42 +33,12 @@ from tests.inference.answering import (
     close,
     loaded,
     model,
-    padded,
     tokenizer,
     tokenizer_path,
 )
 from tests.made_up import write_table
 
 DOCS = REPOSITORY / "docs" / "predict.md"
-
-
-@pytest.mark.parametrize("head", ["pretrain", "masked_lm"])
-def test_fill_mask_is_the_head_at_each_mask(head):
-    encode = tokenizer().encode
-    stop = encode("a.")[1:]  # a full stop that goes on with the word
-    ids = padded([CLS_ID, *encode("I have a"), MASK_ID, *encode(" and a"), MASK_ID, *stop, SEP_ID])
-    positions = np.flatnonzero(np.array(ids) == MASK_ID).astype(np.int32)
-    logits = applied(head, ids, np.zeros_like(ids), positions)
-    logits_PV = logits.masked_lm_BPV if head == "pretrain" else logits
-    probabilities_PV = np.exp(logits_PV) / np.exp(logits_PV).sum(-1, keepdims=True)
-    found = model(head).fill_mask("I have a [MASK] and a [MASK].", top_k=3)
-    assert [len(guesses) for guesses in found] == [3, 3]
-    assert model(head).fill_mask("I have a [MASK] and a [MASK].", 3, hf_mask_spacing=True) != found
-    for guesses, probabilities_V in zip(found, probabilities_PV, strict=True):
-        best = np.argsort(-probabilities_V)[:3]
-        close([guess.probability for guess in guesses], probabilities_V[best])
-        assert [guess.piece for guess in guesses] == [
-            model(head).info.preprocessor.token_text(int(i)) for i in best
-        ]
-
-
-def test_texts_with_different_numbers_of_masks_share_a_batch():
-    texts = ["a [MASK]", "a [MASK] and [MASK] and [MASK]", "[MASK] dog", "a [MASK] or a [MASK]"]
-    together = model("pretrain").fill_mask(texts, top_k=4)
-    assert [len(masks) for masks in together] == [1, 3, 1, 2]
-    for text, masks in zip(texts, together, strict=True):
-        for guesses, alone in zip(masks, model("pretrain").fill_mask(text, top_k=4), strict=True):
-            close([guess.probability for guess in guesses], [guess.probability for guess in alone])
 
 
 def test_logits_do_not_depend_on_the_company():
@@ -229,79 +197,6 @@ def test_long_texts_are_cut_read_in_windows_or_refused_and_counted():
         asked.logits([TEXTS[0], LONG], long="refuse")
     with pytest.raises(UserError, match="positions do not share"):
         asked.encode(LONG, per_position=True, long="stride")
-
-
-def test_each_mask_of_a_long_text_is_seen_in_the_middle_of_a_window():
-    text = " ".join(["[MASK]", *WORDS, "[MASK]", *WORDS, "[MASK]"])
-    ids = [piece for part in text.split("[MASK]") for piece in (*tokenizer().encode(part), MASK_ID)][:-1]
-    (request,) = FillMask(model("pretrain").info, long="stride").preprocess([text])
-    assert not isinstance(request, UserError)
-    seen = [(row, int(position)) for row in request.examples for position in row["positions"]]
-    masks = [place for place, piece in enumerate(ids) if piece == MASK_ID]
-    assert len(seen) == len(masks) == 3
-    for (row, position), place in zip(seen, masks, strict=True):
-        begin = place - position + 1
-        np.testing.assert_array_equal(row["input_ids"][1:-1], ids[begin : begin + L - 2])
-        assert position >= L // 4 or begin == 0
-        assert position < L - L // 4 or begin == len(ids) - (L - 2)
-    assert len(model("pretrain").fill_mask(text, long="stride")) == 3
-    with pytest.raises(UserError, match=r"its last \[MASK\] stands behind the 24"):
-        model("pretrain").fill_mask(text)
-
-
-def test_a_tag_for_each_word_of_short_and_long_sentences():
-    asked = model("tokens")
-    for words in (WORDS[:3], WORDS * 2):
-        found = asked.tag(words)
-        assert [tag.word for tag in found] == words
-        assert {tag.tag for tag in found} <= set(asked.labels)
-        assert all(0.2 <= tag.probability <= 1 for tag in found)
-    ids = [CLS_ID]
-    starts = []
-    for word in WORDS[:3]:
-        starts.append(len(ids))
-        ids += tokenizer().encode(word)
-    logits_LC = applied("tokens", padded([*ids, SEP_ID]), np.zeros(L))
-    wanted = [asked.labels[i] for i in logits_LC[starts].argmax(-1)]
-    assert [tag.tag for tag in asked.tag(" ".join(WORDS[:3]))] == wanted
-    both = asked.tag([WORDS[:3], WORDS[4:6]])
-    assert [[tag.word for tag in tags] for tags in both] == [WORDS[:3], WORDS[4:6]]
-
-
-def test_choices_of_any_number():
-    for count in (2, 5):
-        choices = [f"a {word}" for word in WORDS[:count]]
-        context = tokenizer().encode("I have")
-        rows = [features(context, tokenizer().encode(choice), L, "longest_first") for choice in choices]
-        logits_K = applied("choice", *(np.stack(field) for field in zip(*rows, strict=True)))
-        found = model("choice").choose("I have", choices)
-        assert found.prediction == str(logits_K.argmax())
-        close(list(found.scores.values()), np.exp(logits_K) / np.exp(logits_K).sum())
-    with pytest.raises(UserError, match="1 choices"):
-        model("choice").choose("I have", ["a dog"])
-
-
-def test_the_best_span_of_a_context():
-    context = "I have a dog and a saw"
-    encode = tokenizer().encode
-    pieces = [CLS_ID, *encode("a what?"), SEP_ID, *encode(context), SEP_ID]
-    first = len(encode("a what?")) + 2
-    types = np.zeros(L, int)
-    types[first : len(pieces)] = 1
-    logits = applied("span", padded(pieces), types)
-    sums = {
-        (i, j): logits.start_BL[i] + logits.end_BL[j]
-        for i in range(first, len(pieces) - 1)
-        for j in range(i, len(pieces) - 1)
-    }
-    best = max(sums, key=sums.__getitem__)
-    found = model("span").answer("a what?", context)
-    close(found.score, sums[best], 1e-5)
-    close(found.null_score, logits.start_BL[0] + logits.end_BL[0], 1e-5)
-    assert found.text == tokenizer().decode(pieces[best[0] : best[1] + 1])
-    assert model("span").answer("a what?", LONG).text in LONG
-    nothing = model("span").answer("a what?", context, may_have_none=True)
-    assert nothing.text == ("" if found.null_score > found.score else found.text)
 
 
 @pytest.mark.parametrize("write", [workdirs.write, portable.write, huggingface.write])
