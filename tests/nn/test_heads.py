@@ -12,7 +12,7 @@ from fnet_jax.core.mesh import batch_sharding, create_mesh, param_shardings, pat
 from fnet_jax.nn.encoder import layer_runs
 from fnet_jax.nn.heads import PretrainModel, SequenceModel, make_model, param_count
 from fnet_jax.nn.losses import pretrain_normalizers, pretrain_sums, sum_of_means
-from fnet_jax.tools.aot.hlo import collective_kinds
+from tests.hlo import collective_kinds
 from tests.nn import reference
 
 LOSSES = ("masked_lm_loss", "next_sentence_loss")
