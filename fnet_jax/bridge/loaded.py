@@ -8,10 +8,10 @@ import flax.traverse_util
 import numpy as np
 
 from fnet_jax.core.checks import check
-from fnet_jax.core.config import Config, DataConfig, Head, ModelConfig, Task
+from fnet_jax.core.config import Config, DataConfig, Head, ModelConfig
 
 # The task that trains a head on files of your own.
-_TASKS: dict[Head, Task] = {
+_TASKS: dict[Head, str] = {
     "encoder": "pretrain",
     "pretrain": "pretrain",
     "masked_lm": "masked_lm",

@@ -9,8 +9,8 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.inference import jobs, task_jobs
 from fnet_jax.inference.jobs import Job, Parts
 from fnet_jax.inference.texts import Long
-from fnet_jax.tasks.classify.glue import LAYOUTS
 from fnet_jax.tasks.files.reader import scalar
+from fnet_jax.tasks.table import TASKS
 
 Fields = Mapping[str, Any]
 
@@ -58,8 +58,9 @@ class Command:
     def trained_on(self, config: Config) -> Options:
         """The options by default."""
         names = self.fields or (config.data.text_field, config.data.text_b_field)
-        if not self.fields and config.task in LAYOUTS:
-            names = LAYOUTS[config.task].text, LAYOUTS[config.task].text_b
+        task = TASKS.get(config.task)
+        if not self.fields and task and task.columns:
+            names = task.columns.text, task.columns.text_b
         return Options(*names, choices=config.data.choice_fields)
 
 
