@@ -16,11 +16,11 @@ from fnet_jax.inference.batching import Function, Row, Variables
 from fnet_jax.inference.jobs import Fields, Job, Logits, Parts, apply
 from fnet_jax.inference.texts import Asked, Long
 from fnet_jax.nn.heads import make_model
-from fnet_jax.tasks.answer.features import AnswerBatches, AnswerPrediction, best_answers, encode_questions
+from fnet_jax.tasks.answer.features import AnswerPrediction, answer_batches, best_answers, encode_questions
 from fnet_jax.tasks.answer.files import AnswerSplit
 from fnet_jax.tasks.classify import predictions
 from fnet_jax.tasks.classify.predictions import Prediction
-from fnet_jax.tasks.tag.features import label_of_words, word_windows
+from fnet_jax.tasks.tag.features import encode_sentences, values_of_words
 
 Words = Sequence[str]
 Choices = tuple[str, Sequence[str]]  # a context, and what may follow
@@ -59,7 +59,7 @@ class Tags(Job[Words, list[Tag]]):
         words, windows = asked.note
         labels_NL, probabilities_NL = (np.stack(values) for values in zip(*outputs, strict=True))
         (labels,), (probabilities,) = (
-            label_of_words(windows, values_NL, 1) for values_NL in (labels_NL, probabilities_NL)
+            values_of_words(windows, values_NL, 1) for values_NL in (labels_NL, probabilities_NL)
         )
         return [
             Tag(word, self._labels[label], float(probability))
@@ -70,13 +70,13 @@ class Tags(Job[Words, list[Tag]]):
         if not words:
             return UserError("sentence without words")
         length, tally = self._reader.length, self._reader.tally
-        windows = word_windows([words], self._reader.tokenizer, length)
+        windows = encode_sentences([words], self._reader.tokenizer, length)
         rows = []
         for window in windows:
             input_ids_L = np.full(length, PAD_ID, np.int32)
-            input_ids_L[: len(window.pieces) + 2] = [CLS_ID, *window.pieces, SEP_ID]
+            input_ids_L[: len(window.tokens) + 2] = [CLS_ID, *window.tokens, SEP_ID]
             rows.append({"input_ids": input_ids_L, "type_ids": np.zeros_like(input_ids_L)})
-            tally.pieces += len(window.pieces) + 2
+            tally.pieces += len(window.tokens) + 2
         tally.texts += 1
         tally.long += len(windows) > 1
         return Asked(rows, (words, windows))
@@ -151,10 +151,10 @@ class Span(Job[Question, AnswerPrediction]):
         if not context.strip():
             return UserError("empty context")
         reader = self._reader
-        split = AnswerSplit("", [question], [context], None, ["0"], "")
+        split = AnswerSplit(name="", ids=["0"], source="", questions=[question], contexts=[context])
         encoded = encode_questions(split, reader.tokenizer, reader.data, reader.length)
         count = len(encoded.windows)
-        batch = AnswerBatches(
+        batch = answer_batches(
             split, encoded, max_seq_length=reader.length, batch_size=count, seed=0, train=False
         )[0]
         reader.tally.texts += 1

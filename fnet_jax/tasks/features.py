@@ -1,8 +1,7 @@
 """Labelled examples to batches: what all kinds of tasks share."""
 
-import abc
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -13,8 +12,8 @@ from fnet_jax.data.sampler import IndexSampler
 from fnet_jax.tasks.splits import Split
 
 Truncation = Literal["longest_first", "tail"]
-
-Pair = tuple[Sequence[int], Sequence[int] | None]  # pieces of the first and the second text
+Pair = tuple[Sequence[int], Sequence[int] | None]  # tokens of the first and of the second text
+Rows = dict[str, np.ndarray]  # some rows of a batch, by field
 
 
 def features(
@@ -23,8 +22,8 @@ def features(
     """One example as the model reads it: [CLS] A [SEP], or [CLS] A [SEP] B [SEP].
 
     Args:
-        ids_a: pieces of the first text.
-        ids_b: pieces of the second text; None for single texts.
+        ids_a: tokens of the first text.
+        ids_b: tokens of the second text; None for single texts.
         max_seq_length: L, at least 5.
         truncation: what is cut off where it is too long. longest_first: the ends of the texts, always
             of the one that is longer, as BERT; every [SEP] stays, and something of each text. tail: the
@@ -35,14 +34,14 @@ def features(
     """
     if truncation == "longest_first":
         ids_a, ids_b = _longest_first(ids_a, ids_b, max_seq_length)
-    pieces = [CLS_ID, *ids_a, SEP_ID]
-    boundary = min(len(pieces), max_seq_length)
+    tokens = [CLS_ID, *ids_a, SEP_ID]
+    boundary = min(len(tokens), max_seq_length)
     if ids_b is not None:
-        pieces += [*ids_b, SEP_ID]
-    length = min(len(pieces), max_seq_length)
+        tokens += [*ids_b, SEP_ID]
+    length = min(len(tokens), max_seq_length)
     input_ids = np.full(max_seq_length, PAD_ID, np.int32)
     type_ids = np.zeros(max_seq_length, np.int32)
-    input_ids[:length] = pieces[:length]
+    input_ids[:length] = tokens[:length]
     type_ids[boundary:length] = 1
     return input_ids, type_ids
 
@@ -55,7 +54,7 @@ def full_length(ids_a: Sequence[int], ids_b: Sequence[int] | None) -> int:
 def _longest_first(
     ids_a: Sequence[int], ids_b: Sequence[int] | None, max_seq_length: int
 ) -> tuple[Sequence[int], Sequence[int] | None]:
-    """The same as taking the last piece of the longer text, of B if equal, until both fit."""
+    """The same as taking the last token of the longer text, of B if equal, until both fit."""
     if ids_b is None:
         return ids_a[: max_seq_length - 2], None
     room = max_seq_length - 3
@@ -64,11 +63,11 @@ def _longest_first(
     return ids_a[: room - keep_b], ids_b[:keep_b]
 
 
-class ExampleBatches(abc.ABC):
+class ExampleBatches:
     """One labelled split as a sequence of this host's batches; each is made when it is asked for.
 
     Training goes on epoch after epoch, each a new permutation. Evaluation has the order of the split
-    and ends; its last batch is filled up with examples of weight 0. See `sampler.IndexSampler`.
+    and ends; its last batch is filled up with examples of weight 0. See `data.sampler.IndexSampler`.
 
     Attributes:
         num_examples: of the split, on all hosts together; windows where texts are cut into some.
@@ -79,6 +78,7 @@ class ExampleBatches(abc.ABC):
         self,
         split: Split,
         spec: Callable[[int], BatchSpec],
+        write: Callable[[Rows, np.ndarray], None],
         *,
         batch_size: int,
         seed: int,
@@ -86,11 +86,12 @@ class ExampleBatches(abc.ABC):
         rows: tuple[int, ...] | None = None,
         num_examples: int | None = None,
     ) -> None:
-        """Takes a split; nothing is tokenised yet.
+        """Takes a split and how its examples become rows; batches travel to input processes with both.
 
         Args:
             split: what is to be learnt or predicted.
             spec: the fields of a batch of so many rows.
+            write: writes the examples of some numbers over rows that are all padding and zeros.
             batch_size: B, on all hosts together.
             seed: of the permutations.
             train: endless and shuffled; otherwise every example once.
@@ -106,7 +107,7 @@ class ExampleBatches(abc.ABC):
         if not self.num_examples:
             raise UserError(f"{split.source} has no examples for {split.name!r}")
         self.sampler = IndexSampler(self.num_examples, batch_size, seed, train, rows)
-        self._spec = spec(self.sampler.num_rows)
+        self._spec, self._write = spec(self.sampler.num_rows), write
 
     def __len__(self) -> int:
         """Batches of one epoch; the last one is not full, if B does not divide it."""
@@ -118,10 +119,20 @@ class ExampleBatches(abc.ABC):
         batch = {name: np.zeros(field.shape, field.dtype) for name, field in self._spec.items()}
         batch["input_ids"][:] = PAD_ID
         if len(numbers):
-            self._fill({name: field[: len(numbers)] for name, field in batch.items()}, numbers)
+            self._write({name: field[: len(numbers)] for name, field in batch.items()}, numbers)
         batch["example_weights"][: len(numbers)] = 1
         return batch
 
-    @abc.abstractmethod
-    def _fill(self, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
-        """Writes the examples of these numbers over rows that are all padding and zeros."""
+
+class Window(Protocol):
+    """A part of an example that is too long for one row."""
+
+    @property
+    def example(self) -> int:
+        """Number of the example in its split."""
+        ...
+
+
+def num_whole(windows: Sequence[Window], count: int) -> int:
+    """How many examples have all their windows among the first `count`."""
+    return windows[count].example if count < len(windows) else windows[-1].example + 1

@@ -1,11 +1,13 @@
 """What a kind of task gives to training and evaluation, which know nothing else of it.
 
 `Objective` works on the devices: model, sums, loss. `Dataset` works on the host: batches, scores, files.
+`Kind` holds the two together; each folder beside this file has one.
 """
 
+import abc
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,12 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from fnet_jax.core.batch import Batch, BatchSpec
+from fnet_jax.core.config import Config, DataConfig, Head
 from fnet_jax.data.pipeline import Batches
 from fnet_jax.nn.losses import sum_of_means
 from fnet_jax.tasks.metrics import Normalizers, Sums, Variables
+from fnet_jax.tasks.splits import TaskData
+from fnet_jax.tasks.table import Task
 
 # Per example what is to be scored over a whole split, such as `logits` [B, C].
 Outputs = Mapping[str, jax.Array]
+Reader = Callable[[Task, DataConfig], TaskData[Any]]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,7 +96,7 @@ class Scores:
     warnings: tuple[str, ...]
 
 
-class Dataset(Protocol):
+class Dataset(abc.ABC):
     """The data of a run on this host.
 
     Attributes:
@@ -100,45 +106,62 @@ class Dataset(Protocol):
         num_outputs: C of the classifier; 0 without one.
         eval_splits: that can be evaluated; the first one is evaluated during training.
         warnings: sentences that a person should read once.
-        not_whole: the splits that lack some of their official examples; None where no sizes are official.
+        not_whole: splits that lack some of their official examples; None where no sizes are official.
     """
 
     tokenizer_path: str
     vocab_size: int
-    labels: tuple[str, ...]
-    num_outputs: int
+    labels: tuple[str, ...] = ()
+    num_outputs: int = 0
     eval_splits: tuple[str, ...]
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    not_whole: list[str] | None = None
 
-    @property
-    def not_whole(self) -> list[str] | None: ...  # noqa: D102
-
+    @abc.abstractmethod
     def fingerprint(self) -> dict[str, str]:
         """What must be equal on all hosts for their batches to belong together, by name."""
-        ...
 
+    @abc.abstractmethod
     def num_examples(self, split: str) -> int:
-        """Examples of a split, on all hosts together.
+        """Examples of a split, on all hosts together; windows where texts are cut into some.
 
         Raises:
             UserError: if there is no such split.
         """
-        ...
 
+    @abc.abstractmethod
     def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> Batches:
         """The given rows of the batches of a split, by default all; "train" goes on epoch after epoch."""
-        ...
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores | None:
         """Scores of outputs for the first examples of a split; None where the means of sums say it all."""
-        ...
+        return None
 
     def baseline(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Metrics over all hosts that can be had without a model, where `score` gives None."""
-        ...
+        return {}
 
     def write_predictions(
         self, split: str, outputs: dict[str, np.ndarray], workdir: str, step: int
     ) -> list[str]:
         """Leaves in the workdir what the model says of each example; returns lines that say where."""
-        ...
+        return []
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """What `kinds.KINDS` says of a kind of task.
+
+    Attributes:
+        head: of the model, as `nn/heads.py` and saved models name it.
+        objective: takes the config and the model.
+        dataset: takes the config and the workdir; of a labelled task also the data that `read` gave.
+        read: reads the labelled splits of a task; None for pretraining.
+        read_pydocs: the same from the embedded corpus, data.corpus='pydocs'.
+    """
+
+    head: Head
+    objective: Callable[[Config, nn.Module], Objective]
+    dataset: Callable[..., Dataset]
+    read: Reader | None = None
+    read_pydocs: Reader | None = None

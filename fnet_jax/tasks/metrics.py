@@ -4,7 +4,7 @@ Sums add up over devices, accumulation parts and batches, so a mean over a split
 averages and does not depend on the mesh or the batch size.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -26,6 +26,14 @@ def merge(left: HostSums, right: HostSums) -> HostSums:
     if not left or not right:
         return dict(left or right)
     return {name: (left[name][0] + num, left[name][1] + den) for name, (num, den) in right.items()}
+
+
+def merge_all(parts: Iterable[HostSums]) -> HostSums:
+    """Adds up any number of sets of sums."""
+    total: HostSums = {}
+    for part in parts:
+        total = merge(total, part)
+    return total
 
 
 def compute(sums: HostSums) -> dict[str, float]:

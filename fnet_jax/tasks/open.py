@@ -40,7 +40,7 @@ def open_labelled(task_name: str, data: DataConfig, seed: int) -> TaskData:
     """
     task = TASKS[task_name]
     kind = KINDS[task.kind]
-    read = kind.read_pydocs if kind.read_pydocs and data.corpus == "pydocs" else kind.read_files
+    read = kind.read_pydocs if data.corpus == "pydocs" and kind.read_pydocs else kind.read
     assert read is not None
     return _limit(_say_what_is_not_whole(read(task, data)), data, seed)
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, Generic, Self, TypeVar, cast
+from typing import Any, Generic, Self, TypeVar
 
 import numpy as np
 
@@ -18,25 +18,23 @@ from fnet_jax.tasks.table import Task
 _NAMES_SHOWN = 20
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Split(abc.ABC):
-    """What the splits of all kinds of tasks have in common: N examples, as columns of N values.
-
-    A kind of split is a frozen dataclass; its fields that are lists or arrays are the columns.
+    """N examples of a task; the fields that are lists or arrays are columns with a value for each.
 
     Attributes:
         name: train, validation, validation_matched, test, ...
-        ids: N; the benchmark's `index` or `id` where the source has it, else the number of the row, from 0.
+        ids: the benchmark's `index` or `id` where the source has it, else the number of the row, from 0.
         source: path, for messages and tables.
         official_rows: N of the whole official split; None where nobody says.
-        labels: N, what is to be predicted; None where the source does not say. A kind of split that has
-            something else to predict overrides `is_labelled`.
+        labels: what is to be predicted; None where the source does not say.
     """
 
     name: str
-    labels: Any
     ids: list[Any]
     source: str
-    official_rows: int | None
+    official_rows: int | None = None
+    labels: Any = None
 
     def __len__(self) -> int:
         """N."""
@@ -67,11 +65,11 @@ class Split(abc.ABC):
     def take(self, rows: Iterable[int] | np.ndarray) -> Self:
         """Some of the examples."""
         chosen = np.asarray(rows, np.int64)
-        columns = {
+        columns: dict[str, Any] = {
             name: column[chosen] if isinstance(column, np.ndarray) else [column[row] for row in chosen]
             for name, column in self._columns().items()
         }
-        return dataclasses.replace(cast(Any, self), **columns)
+        return dataclasses.replace(self, **columns)
 
     def digest(self) -> str:
         """A short hash of all columns, which tells whether two hosts have read the same."""
@@ -81,7 +79,7 @@ class Split(abc.ABC):
         return digest.hexdigest()[:12]
 
     def _columns(self) -> dict[str, Any]:
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(cast(Any, self))}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return {name: value for name, value in fields.items() if isinstance(value, list | np.ndarray)}
 
 

@@ -82,5 +82,5 @@ def test_questions(make_data):
         patch.setattr(pydocs, "LIBRARIES", {"numpy": "numpy"})
         train = opened("answer", make_data)
     assert len(train) > 300
-    for context, (answer,) in zip(train.contexts, train.answers, strict=True):
+    for context, (answer,) in zip(train.contexts, train.labels, strict=True):
         assert context[answer.start :].startswith(answer.text)

@@ -1,46 +1,43 @@
-"""Questions whose answers are spans of contexts."""
+"""Questions whose answers are spans of contexts: batches, scores, files of predictions."""
 
-import functools
 import json
 import os
-from typing import Any
 
 import numpy as np
 
 from fnet_jax.core.files import write_atomically
-from fnet_jax.data.pipeline import Batches
 from fnet_jax.tasks.answer.features import (
-    AnswerBatches,
     AnswerPrediction,
     EncodedQuestions,
+    answer_batches,
     best_answers,
     encode_questions,
 )
+from fnet_jax.tasks.answer.files import AnswerSplit
 from fnet_jax.tasks.answer.scores import score_answers
 from fnet_jax.tasks.interface import Scores
-from fnet_jax.tasks.labelled_dataset import LabelledDataset
+from fnet_jax.tasks.labelled import LabelledDataset
 
 
 class AnswerDataset(LabelledDataset):
     """Questions about contexts; examples are windows of the contexts."""
 
-    def num_examples(self, split: str) -> int:
-        """Windows."""
-        return len(self._of(split).windows)
+    make_batches = staticmethod(answer_batches)
 
-    def make_batches(self, split: str, **options: Any) -> Batches:
-        """See `AnswerBatches`."""
-        return AnswerBatches(self.data.split(split), self._of(split), **options)
+    def encode(self, split: AnswerSplit) -> EncodedQuestions:
+        """See `encode_questions`."""
+        length = self.config.model.max_seq_length
+        return encode_questions(split, self.tokenizer, self.config.data, length)
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores:
         """See `scores.score_answers`; over the questions whose windows are all there."""
         questions = self.data.split(split)
-        if questions.answers is None:
+        if questions.labels is None:
             return Scores({}, {}, ("this split has no answers, so nothing is scored",))
         found = self._found(split, outputs)
         broken = sum(not np.isfinite(outputs[name]).all() for name in ("start_logits", "end_logits"))
         warnings = ("some of the model's outputs are not finite",) if broken else ()
-        return score_answers(questions.answers[: len(found)], self._texts(split, found), warnings)
+        return score_answers(questions.labels[: len(found)], self._texts(split, found), warnings)
 
     def write_predictions(
         self, split: str, outputs: dict[str, np.ndarray], workdir: str, step: int
@@ -70,12 +67,12 @@ class AnswerDataset(LabelledDataset):
         """How many windows there are, and which answers cannot be learnt."""
         warnings = []
         for name, split in self.data.splits.items():
-            encoded = self._encoded[name]
+            encoded = self.encoded(name)
             if len(encoded.windows) > len(split):
                 warnings.append(f"{name}: {len(split):,} questions, {len(encoded.windows):,} windows")
             lost = sum(
-                bool(answers) and pieces[0] < 0
-                for answers, pieces in zip(split.answers or [], encoded.answers, strict=False)
+                bool(answers) and tokens[0] < 0
+                for answers, tokens in zip(split.labels or [], encoded.answers, strict=False)
             )
             if lost:
                 warnings.append(f"{name}: {lost:,} answers have no piece of their own and count as none")
@@ -83,7 +80,7 @@ class AnswerDataset(LabelledDataset):
 
     def _found(self, split: str, outputs: dict[str, np.ndarray]) -> list[AnswerPrediction]:
         starts, ends = outputs["start_logits"], outputs["end_logits"]
-        return best_answers(self._of(split), starts, ends, self.config.data.max_answer_length)
+        return best_answers(self.encoded(split), starts, ends, self.config.data.max_answer_length)
 
     def _texts(self, split: str, found: list[AnswerPrediction]) -> list[str]:
         """The answers; "" where there is none, by `data.null_score_diff_threshold`."""
@@ -96,13 +93,3 @@ class AnswerDataset(LabelledDataset):
         """Whether "no answer" is one: questions of the training split or of this one have none."""
         names = {"train", split} & self.data.splits.keys()
         return any(self.data.splits[name].has_unanswerable for name in names)
-
-    def _of(self, split: str) -> EncodedQuestions:
-        self.data.split(split)  # which says if there is none
-        return self._encoded[split]
-
-    @functools.cached_property
-    def _encoded(self) -> dict[str, EncodedQuestions]:
-        data, length = self.config.data, self.config.model.max_seq_length
-        splits = self.data.splits.items()
-        return {name: encode_questions(split, self.tokenizer, data, length) for name, split in splits}

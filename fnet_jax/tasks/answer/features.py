@@ -5,7 +5,7 @@ that overlap, and an answer outside of a window is [CLS] there.
 """
 
 import dataclasses
-from collections.abc import Sequence
+import functools
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,15 +15,15 @@ from fnet_jax.core.config import DataConfig
 from fnet_jax.core.special_tokens import CLS_ID, SEP_ID
 from fnet_jax.data.tokenizer import Tokenizer
 from fnet_jax.tasks.answer.files import Answer, AnswerSplit
-from fnet_jax.tasks.features import ExampleBatches
+from fnet_jax.tasks.features import ExampleBatches, Rows, num_whole
 
 _NOWHERE = (-1, -1)
 
 
-class SpanWindow(NamedTuple):
-    """The pieces [begin, end) of the context of a question."""
+class AnswerWindow(NamedTuple):
+    """The tokens [begin, end) of the context of a question."""
 
-    question: int
+    example: int  # number of the question
     begin: int
     end: int
 
@@ -32,25 +32,29 @@ class Context(NamedTuple):
     """A tokenised context."""
 
     text: str
-    pieces: np.ndarray  # i32[P]
+    tokens: np.ndarray  # i32[tokens]
     offsets: np.ndarray  # i32[tokens, 2]: the characters [begin, end) that each token stands for
 
 
 @dataclasses.dataclass(frozen=True)
 class EncodedQuestions:
-    """A split as pieces.
+    """A split as tokens.
 
     Attributes:
-        questions: pieces of each question, cut to `data.max_query_length` and half of an example.
+        questions: tokens of each question, cut to `data.max_query_length` and half of an example.
         contexts: of each question; questions about one context share it.
-        answers: first and last piece of the first answer of each question; `_NOWHERE` without one.
+        answers: first and last token of the first answer of each question; `_NOWHERE` without one.
         windows: of all questions, in their order.
     """
 
     questions: list[list[int]]
     contexts: list[Context]
     answers: list[tuple[int, int]]
-    windows: list[SpanWindow]
+    windows: list[AnswerWindow]
+
+    def __len__(self) -> int:
+        """Windows."""
+        return len(self.windows)
 
 
 def encode_questions(
@@ -71,12 +75,12 @@ def encode_questions(
     windows = []
     for number, (question, context) in enumerate(zip(questions, contexts, strict=True)):
         room = max_seq_length - 3 - len(question)
-        step, count = min(data.doc_stride, room), len(context.pieces)
+        step, count = min(data.doc_stride, room), len(context.tokens)
         begins = range(0, max(count - room, 0) + step, step)
-        windows += [SpanWindow(number, begin, min(begin + room, count)) for begin in begins]
+        windows += [AnswerWindow(number, begin, min(begin + room, count)) for begin in begins]
     answers = [
-        _pieces_of(context, found[0]) if found else _NOWHERE
-        for context, found in zip(contexts, split.answers or [[]] * len(contexts), strict=True)
+        _tokens_of(context, found[0]) if found else _NOWHERE
+        for context, found in zip(contexts, split.labels or [[]] * len(contexts), strict=True)
     ]
     return EncodedQuestions(questions, contexts, answers, windows)
 
@@ -86,53 +90,44 @@ def _context(text: str, tokenizer: Tokenizer) -> Context:
     return Context(text, np.array(ids, np.int32), np.array(offsets, np.int32).reshape(-1, 2))
 
 
-def _pieces_of(context: Context, answer: Answer) -> tuple[int, int]:
-    """The first and the last piece that stand for some of the answer's characters."""
+def _tokens_of(context: Context, answer: Answer) -> tuple[int, int]:
+    """The first and the last token that stand for some of the answer's characters."""
     begins, ends = context.offsets.T
     touched = np.flatnonzero((ends > answer.start) & (begins < answer.start + len(answer.text)))
     return (int(touched[0]), int(touched[-1])) if len(touched) else _NOWHERE
 
 
-class AnswerBatches(ExampleBatches):
-    """Windows of contexts with their questions; fields as in `core.batch.span_spec`."""
+def answer_batches(
+    split: AnswerSplit, encoded: EncodedQuestions, *, max_seq_length: int, **options: Any
+) -> ExampleBatches:
+    """Windows of contexts with their questions as batches; fields as in `core.batch.span_spec`.
 
-    def __init__(
-        self, split: AnswerSplit, encoded: EncodedQuestions, *, max_seq_length: int, **options: Any
-    ) -> None:
-        """Takes a split and what `encode_questions` made of it.
+    Args:
+        split: questions.
+        encoded: the same, as `encode_questions` gives them.
+        max_seq_length: L.
+        **options: of `ExampleBatches`, which says what is raised.
+    """
+    spec = functools.partial(span_spec, max_seq_length=max_seq_length)
+    return ExampleBatches(
+        split, spec, functools.partial(_write, encoded), num_examples=len(encoded), **options
+    )
 
-        Args:
-            split: questions.
-            encoded: the same.
-            max_seq_length: L.
-            **options: of `ExampleBatches`.
 
-        Raises:
-            UserError: if there is nothing to train on.
-        """
-        windows = encoded.windows
-        super().__init__(
-            split, lambda size: span_spec(size, max_seq_length), num_examples=len(windows), **options
-        )
-        self._encoded = encoded
-
-    def _fill(self, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
-        for row, number in enumerate(numbers):
-            window = self._encoded.windows[number]
-            question, context = (
-                self._encoded.questions[window.question],
-                self._encoded.contexts[window.question],
-            )
-            first = len(question) + 2
-            end = first + window.end - window.begin
-            rows["input_ids"][row, :first] = [CLS_ID, *question, SEP_ID]
-            rows["input_ids"][row, first:end] = context.pieces[window.begin : window.end]
-            rows["input_ids"][row, end] = SEP_ID
-            rows["type_ids"][row, first : end + 1] = 1
-            start, last = self._encoded.answers[window.question]
-            if window.begin <= start and last < window.end:
-                rows["start_positions"][row] = first + start - window.begin
-                rows["end_positions"][row] = first + last - window.begin
+def _write(encoded: EncodedQuestions, rows: Rows, numbers: np.ndarray) -> None:
+    for row, number in enumerate(numbers):
+        example, begin, end = encoded.windows[number]
+        question, context = encoded.questions[example], encoded.contexts[example]
+        offset = len(question) + 2  # of the window in the row
+        last = offset + end - begin
+        rows["input_ids"][row, :offset] = [CLS_ID, *question, SEP_ID]
+        rows["input_ids"][row, offset:last] = context.tokens[begin:end]
+        rows["input_ids"][row, last] = SEP_ID
+        rows["type_ids"][row, offset : last + 1] = 1
+        answer_begin, answer_last = encoded.answers[example]
+        if begin <= answer_begin and answer_last < end:
+            rows["start_positions"][row] = offset + answer_begin - begin
+            rows["end_positions"][row] = offset + answer_last - begin
 
 
 class AnswerPrediction(NamedTuple):
@@ -157,38 +152,30 @@ def best_answers(
     Args:
         encoded: the split.
         start_NL, end_NL: logits of its first N windows.
-        max_answer_length: pieces.
+        max_answer_length: tokens.
 
     Returns:
         One for each question whose windows are all among the first N.
     """
-    count = whole_questions(encoded.windows, len(start_NL))
+    count = num_whole(encoded.windows, len(start_NL))
     found = [AnswerPrediction("", -np.inf, np.inf)] * count
-    for window, start_L, end_L in zip(encoded.windows, start_NL, end_NL, strict=False):
-        if window.question >= count:
+    for (example, begin, end), start_L, end_L in zip(encoded.windows, start_NL, end_NL, strict=False):
+        if example >= count:
             break
-        first = len(encoded.questions[window.question]) + 2
-        inside = slice(first, first + window.end - window.begin)
-        score, begin, last = _best_span(start_L[inside], end_L[inside], max_answer_length)
-        old = found[window.question]
-        null_score = min(old.null_score, float(start_L[0] + end_L[0]))
-        text, best = old.text, old.score
-        if score > best:
-            text, best = (
-                _text(encoded.contexts[window.question], window.begin + begin, window.begin + last),
-                score,
-            )
-        found[window.question] = AnswerPrediction(text, best, null_score)
+        offset = len(encoded.questions[example]) + 2
+        inside = slice(offset, offset + end - begin)
+        score, first, last = _best_span(start_L[inside], end_L[inside], max_answer_length)
+        best = found[example]
+        if score > best.score:
+            text = _text(encoded.contexts[example], begin + first, begin + last)
+            best = best._replace(text=text, score=score)
+        null_score = min(best.null_score, float(start_L[0] + end_L[0]))
+        found[example] = best._replace(null_score=null_score)
     return found
 
 
-def whole_questions(windows: Sequence[SpanWindow], count: int) -> int:
-    """How many questions have all their windows among the first `count`."""
-    return windows[count].question if count < len(windows) else windows[-1].question + 1
-
-
 def _best_span(start: np.ndarray, end: np.ndarray, longest: int) -> tuple[float, int, int]:
-    """The largest sum of a start and an end not before it, at most `longest` pieces in all; its pieces."""
+    """The largest sum of a start and an end not before it, at most `longest` tokens in all; its tokens."""
     if not len(start):
         return -np.inf, 0, 0
     padded = np.concatenate([end.astype(np.float64), np.full(longest - 1, -np.inf)])
@@ -199,5 +186,5 @@ def _best_span(start: np.ndarray, end: np.ndarray, longest: int) -> tuple[float,
 
 
 def _text(context: Context, first: int, last: int) -> str:
-    """The characters that some pieces stand for; the space before a word belongs to its first piece."""
+    """The characters that some tokens stand for; the space before a word belongs to its first token."""
     return context.text[context.offsets[first, 0] : context.offsets[last, 1]].strip()

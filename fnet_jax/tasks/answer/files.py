@@ -26,35 +26,25 @@ class Answer(NamedTuple):
     start: int
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class AnswerSplit(Split):
-    """Questions about contexts; N questions.
+    """Questions about contexts; columns as in `Split`, and
 
     Attributes:
-        name, ids, source, official_rows: see `Split`.
         questions: N texts.
         contexts: N texts; questions about one context share it.
-        answers: N lists of what counts as right, [] where there is no answer; None where the source does
+        labels: N lists of the answers that count as right, [] where there is none; None where the source does
             not say.
     """
 
-    name: str
     questions: list[str]
     contexts: list[str]
-    answers: list[list[Answer]] | None
-    ids: list[str]
-    source: str
-    official_rows: int | None = None
-
-    @property
-    def is_labelled(self) -> bool:
-        """See `Split`."""
-        return self.answers is not None
+    labels: list[list[Answer]] | None = None
 
     @property
     def has_unanswerable(self) -> bool:
         """Whether some question is known to have no answer."""
-        return self.answers is not None and not all(self.answers)
+        return self.labels is not None and not all(self.labels)
 
     def example(self, row: int) -> tuple[str, ...]:
         """Question and context."""
@@ -120,7 +110,9 @@ def _read(name: str, path: str) -> AnswerSplit:
         raise UserError(
             f"{path}: question {without!r} has no field 'answers', and others have; give all or none"
         )
-    return AnswerSplit(name, questions, contexts, known or None, ids, path)
+    return AnswerSplit(
+        name=name, ids=ids, source=path, questions=questions, contexts=contexts, labels=known or None
+    )
 
 
 def _answers(path: str, place: str, question: Any, context: str) -> list[Answer] | None:

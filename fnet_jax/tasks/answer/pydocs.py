@@ -39,7 +39,9 @@ def read_answer_pydocs(task: Task, data: DataConfig) -> TaskData[AnswerSplit]:
             contexts += [context] * len(found)
             answers += [[answer] for answer in found.values()]
     ids = [str(number) for number in range(len(questions))]
-    split = AnswerSplit("train", questions, contexts, answers, ids, "pydocs")
+    split = AnswerSplit(
+        name="train", ids=ids, source="pydocs", questions=questions, contexts=contexts, labels=answers
+    )
     return complete(task, (), {"train": split}, data)
 
 

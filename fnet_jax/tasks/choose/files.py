@@ -14,24 +14,19 @@ from fnet_jax.tasks.splits import Split, TaskData
 from fnet_jax.tasks.table import Task
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ChooseSplit(Split):
-    """A context and K choices each; N examples.
+    """A context and K choices each; columns as in `Split`, and
 
     Attributes:
-        name, ids, source, official_rows: see `Split`.
         contexts: N texts.
         choices: N lists of K texts.
         labels: i32[N] numbers of the right choices; None where the source does not say.
     """
 
-    name: str
     contexts: list[str]
     choices: list[list[str]]
-    labels: np.ndarray | None
-    ids: list[int]
-    source: str
-    official_rows: int | None = None
+    labels: np.ndarray | None = None
 
     def example(self, row: int) -> tuple[str, ...]:
         """The context and all choices."""

@@ -48,8 +48,14 @@ def read_choose_pydocs(task: Task, data: DataConfig) -> TaskData[ChooseSplit]:
             contexts.append(first)
             choices.append(texts)
     names = tuple(str(number) for number in range(NUM_CHOICES))
-    ids = list(range(len(contexts)))
-    split = ChooseSplit("train", contexts, choices, np.array(labels, np.int32), ids, "pydocs")
+    split = ChooseSplit(
+        name="train",
+        ids=list(range(len(contexts))),
+        source="pydocs",
+        contexts=contexts,
+        choices=choices,
+        labels=np.array(labels, np.int32),
+    )
     return complete(task, names, {"train": split}, data)
 
 

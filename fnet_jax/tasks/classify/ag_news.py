@@ -94,7 +94,6 @@ def _read_split(task: Task, name: str, path: str, names: list[str]) -> ClassifyS
     return ClassifySplit(
         name=name,
         texts=texts,
-        texts_b=None,
         labels=np.array([task.labels.index(label) for label in names], np.int32)[classes],
         ids=list(range(len(texts))),
         source=path,

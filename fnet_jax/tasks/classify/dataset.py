@@ -5,25 +5,22 @@ from typing import Any
 
 import numpy as np
 
-from fnet_jax.data.pipeline import Batches
 from fnet_jax.tasks.classify import predictions
 from fnet_jax.tasks.classify.confusion import draw_confusion
-from fnet_jax.tasks.classify.features import ClassifyBatches, encode, spread, truncated_share
+from fnet_jax.tasks.classify.features import classify_batches, encode, spread, truncated_share
 from fnet_jax.tasks.classify.scores import predictions_of, score
-from fnet_jax.tasks.features import Pair
+from fnet_jax.tasks.features import ExampleBatches, Pair
 from fnet_jax.tasks.interface import Scores
-from fnet_jax.tasks.labelled_dataset import LabelledDataset
+from fnet_jax.tasks.labelled import LabelledDataset
 
 
 class ClassifyDataset(LabelledDataset):
-    """Texts or pairs of texts with one label."""
+    """Texts or pairs of texts with one label; they are tokenised when a batch is made."""
 
-    def make_batches(self, split: str, **options: Any) -> Batches:
-        """See `ClassifyBatches`."""
+    def make_batches(self, split: Any, encoded: Any, **options: Any) -> ExampleBatches:
+        """See `classify_batches`."""
         regression = self.task.regression
-        return ClassifyBatches(
-            self.data.split(split), self.tokenizer, self.config.data, regression=regression, **options
-        )
+        return classify_batches(split, self.tokenizer, self.config.data, regression=regression, **options)
 
     def score(self, split: str, outputs: dict[str, np.ndarray]) -> Scores:
         """See `scores.score`."""
@@ -46,15 +43,15 @@ class ClassifyDataset(LabelledDataset):
         draw_confusion(picture, self.labels, examples.labels, predictions_of(self.task, logits_NC), title)
         return [f"predictions: {path}", f"picture:     {picture}"]
 
-    def encode(self, split: Any, rows: np.ndarray) -> list[Pair]:
-        """The pieces of some examples, first and second text."""
-        return encode(split, rows, self.tokenizer, swap_texts=False)
+    def tokens(self, split: Any, numbers: np.ndarray) -> list[Pair]:
+        """The tokens of some examples, first and second text."""
+        return encode(split, numbers, self.tokenizer, swap_texts=False)
 
     def length_warnings(self) -> list[str]:
         """A warning if some training examples are longer than the model, by those of a sample."""
         length = self.config.model.max_seq_length
         train = self.data.splits.get("train")
-        share = truncated_share(self.encode(train, spread(len(train))), length) if train else 0.0
+        share = truncated_share(self.tokens(train, spread(len(train))), length) if train else 0.0
         if not share:
             return []
         how = self.config.data.truncation

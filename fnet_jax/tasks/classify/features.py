@@ -1,5 +1,6 @@
 """Texts and pairs of texts to batches."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,53 +10,46 @@ from fnet_jax.core.batch import labelled_spec
 from fnet_jax.core.config import DataConfig
 from fnet_jax.data.tokenizer import Tokenizer
 from fnet_jax.tasks.classify.files import ClassifySplit
-from fnet_jax.tasks.features import ExampleBatches, Pair, features, full_length
+from fnet_jax.tasks.features import ExampleBatches, Pair, Rows, features, full_length
 
 _SAMPLE = 1000  # examples
 
 
-class ClassifyBatches(ExampleBatches):
-    """Texts or pairs of texts with one label; fields as in `core.batch.labelled_spec`."""
+def classify_batches(
+    split: ClassifySplit,
+    tokenizer: Tokenizer,
+    data: DataConfig,
+    *,
+    regression: bool,
+    max_seq_length: int,
+    **options: Any,
+) -> ExampleBatches:
+    """Texts or pairs of texts with their label as batches; fields as in `core.batch.labelled_spec`.
 
-    def __init__(
-        self,
-        split: ClassifySplit,
-        tokenizer: Tokenizer,
-        data: DataConfig,
-        *,
-        regression: bool,
-        max_seq_length: int,
-        **options: Any,
-    ) -> None:
-        """Takes a split; nothing is tokenised yet.
+    Args:
+        split: texts and labels; they are tokenised when a batch is made.
+        tokenizer: of the model.
+        data: `truncation` and `swap_texts`.
+        regression: labels are numbers and no class ids.
+        max_seq_length: L.
+        **options: of `ExampleBatches`, which says what is raised.
+    """
+    spec = functools.partial(labelled_spec, max_seq_length=max_seq_length, regression=regression)
+    return ExampleBatches(split, spec, functools.partial(_write, split, tokenizer, data), **options)
 
-        Args:
-            split: texts and labels.
-            tokenizer: of the model.
-            data: `truncation` and `swap_texts`.
-            regression: labels are numbers and no class ids.
-            max_seq_length: L.
-            **options: of `ExampleBatches`.
 
-        Raises:
-            UserError: if there is nothing to train on.
-        """
-        super().__init__(split, lambda size: labelled_spec(size, max_seq_length, regression), **options)
-        self._split, self._tokenizer = split, tokenizer
-        self._truncation, self._swap = data.truncation, data.swap_texts
-        self._max_seq_length = max_seq_length
-
-    def _fill(self, rows: dict[str, np.ndarray], numbers: np.ndarray) -> None:
-        for row, (ids_a, ids_b) in enumerate(encode(self._split, numbers, self._tokenizer, self._swap)):
-            rows["input_ids"][row], rows["type_ids"][row] = features(
-                ids_a, ids_b, self._max_seq_length, self._truncation
-            )
-        if self._split.labels is not None:
-            rows["labels"][:] = self._split.labels[numbers]
+def _write(
+    split: ClassifySplit, tokenizer: Tokenizer, data: DataConfig, rows: Rows, numbers: np.ndarray
+) -> None:
+    length = rows["input_ids"].shape[-1]
+    for row, pair in enumerate(encode(split, numbers, tokenizer, data.swap_texts)):
+        rows["input_ids"][row], rows["type_ids"][row] = features(*pair, length, data.truncation)
+    if split.labels is not None:
+        rows["labels"][:] = split.labels[numbers]
 
 
 def encode(split: ClassifySplit, numbers: np.ndarray, tokenizer: Tokenizer, swap_texts: bool) -> list[Pair]:
-    """The pieces of some examples of a split, first and second text."""
+    """The tokens of some examples of a split, first and second text."""
     if not len(numbers):
         return []
     ids_a = tokenizer.encode_batch([split.texts[number] for number in numbers])
@@ -71,5 +65,5 @@ def spread(count: int) -> np.ndarray:
 
 
 def truncated_share(pairs: Sequence[Pair], max_seq_length: int) -> float:
-    """Share of examples, first and second text as pieces, that are cut at L = `max_seq_length`."""
+    """Share of examples, first and second text as tokens, that are cut at L = `max_seq_length`."""
     return float(np.mean([full_length(*pair) > max_seq_length for pair in pairs])) if pairs else 0.0

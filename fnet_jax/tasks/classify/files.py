@@ -14,24 +14,19 @@ from fnet_jax.tasks.splits import Split, TaskData, class_ids, numbers
 from fnet_jax.tasks.table import Task
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ClassifySplit(Split):
-    """Texts or pairs of texts with one label each; N examples.
+    """Texts or pairs of texts with one label each; columns as in `Split`, and
 
     Attributes:
-        name, ids, source, official_rows: see `Split`.
         texts: N.
         texts_b: N second texts of pairs; None for single texts.
         labels: i32[N] class ids, or f32[N] numbers; None where the source has none.
     """
 
-    name: str
     texts: list[str]
-    texts_b: list[str] | None
-    labels: np.ndarray | None
-    ids: list[int]
-    source: str
-    official_rows: int | None = None
+    texts_b: list[str] | None = None
+    labels: np.ndarray | None = None
 
     def example(self, row: int) -> tuple[str, str]:
         """Both texts; the second one is "" where there is none."""

@@ -122,7 +122,6 @@ def _split(task: Task, name: str, table: Table, warnings: list[str]) -> Classify
         name=name,
         texts=texts,
         texts_b=table.columns[layout.text_b] if layout.text_b else None,
-        labels=None,
         ids=_index_column(table, len(texts)),
         source=table.path,
         official_rows=task.official_rows(name, len(texts)),

@@ -10,6 +10,7 @@ import scipy.special
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.files import write_atomically
+from fnet_jax.tasks.files.reader import open_bytes, read_records
 
 _DIGITS = 6
 
@@ -102,22 +103,14 @@ def read(path: str) -> list[dict[str, Any]]:
     Raises:
         UserError: if it cannot be read; names file and line.
     """
-    try:
-        with open(path, encoding="utf-8") as file:
-            lines = file.readlines()
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8, so no file of predictions") from error
     found = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            example = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}:{number}: no JSON ({error.msg} at column {error.colno})") from error
-        if not isinstance(example, dict) or not example.keys() >= {"index", "prediction"}:
-            raise UserError(f"{path}:{number}: {line[:40]!r} is no object with index and prediction")
-        found.append(example)
+    with open_bytes(path) as file:
+        for line, fields, fault, _ in read_records(file, path, "jsonl"):
+            if not fault and not fields.keys() >= {"index", "prediction"}:
+                fault = f"{json.dumps(fields)[:40]!r} is no object with index and prediction"
+            if fault:
+                raise UserError(f"{path}:{line}: {fault}")
+            found.append(fields)
     return found
 
 

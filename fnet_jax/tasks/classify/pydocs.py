@@ -1,6 +1,7 @@
 """The embedded labelled task: which library does this paragraph document?"""
 
 import collections
+import dataclasses
 import re
 
 import numpy as np
@@ -42,21 +43,16 @@ def read_pydocs(task: Task, data: DataConfig) -> TaskData:
     everything = ClassifySplit(
         name="train",
         texts=[text for _, text, _ in rows],
-        texts_b=None,
         labels=np.array([label for label, _, _ in rows], np.int32),
         ids=list(range(len(rows))),
         source="pydocs",
     )
     held_out = hold_out(everything, data.holdout_fraction, [document for _, _, document in rows])
-    splits = {
-        name: ClassifySplit(
-            name, part.texts, None, part.labels, part.ids, source=f"pydocs ({name}, {len(part):,} paragraphs)"
-        )
-        for name, part in (
-            ("train", everything.take(np.flatnonzero(~held_out))),
-            ("validation", everything.take(np.flatnonzero(held_out))),
-        )
-    }
+    splits = {}
+    for name, mask in (("train", ~held_out), ("validation", held_out)):
+        part = everything.take(np.flatnonzero(mask))
+        source = f"pydocs ({name}, {len(part):,} paragraphs)"
+        splits[name] = dataclasses.replace(part, name=name, source=source)
     warning = (
         f"pydocs validation: {held_out.sum():,} of {len(rows):,} paragraphs, held out by the hash of their "
         f"document (data.holdout_fraction={data.holdout_fraction})"

@@ -80,7 +80,14 @@ def _read_split(task: Task, builder: Any, name: str, warnings: list[str]) -> Cla
     if len(columns) > 1 and not task.pair:
         texts = [clean(" ".join(parts)) for parts in zip(*columns, strict=True)]
     source = f"{builder.data_dir}:{name}"
-    split = ClassifySplit(name, texts, texts_b, None, ids, source, task.official_rows(name, len(texts)))
+    split = ClassifySplit(
+        name=name,
+        ids=ids,
+        source=source,
+        official_rows=task.official_rows(name, len(texts)),
+        texts=texts,
+        texts_b=texts_b,
+    )
     if name.startswith("test") and task.name in GLUE:  # kept secret; see glue_files.py
         return split
     return _with_labels(task, split, builder.info.features["label"], np.array(labels), warnings)

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import os
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -11,15 +10,15 @@ from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.special_tokens import MASK_ID
 from fnet_jax.data.dataset import TOKEN_COUNTS_FILE
-from fnet_jax.tasks.metrics import HostSums, compute, merge
+from fnet_jax.tasks.metrics import HostSums
 
 
 @dataclasses.dataclass(frozen=True)
 class UnigramBaseline:
-    """What can be had without context: keep a visible piece, answer the most frequent one at [MASK].
+    """What can be had without context: keep a visible token, answer the most frequent one at [MASK].
 
-    As probabilities, for the loss: at [MASK] the piece frequencies of the training split; at a visible
-    piece, that piece with the chance that it was kept, the frequencies otherwise.
+    As probabilities, for the loss: at [MASK] the token frequencies of the training split; at a visible
+    token, that token with the chance that it was kept, the frequencies otherwise.
     """
 
     log_frequencies_V: np.ndarray
@@ -28,7 +27,7 @@ class UnigramBaseline:
 
     @classmethod
     def from_dataset(cls, directory: str, data: DataConfig) -> "UnigramBaseline":
-        """Reads the piece counts of a prepared data set; one is added to each, so none has chance 0."""
+        """Reads the token counts of a prepared data set; one is added to each, so none has chance 0."""
         counts_V = np.load(os.path.join(directory, TOKEN_COUNTS_FILE)).astype(np.float64) + 1.0
         log_frequencies_V = np.log(counts_V) - math.log(counts_V.sum())
         kept = 1.0 - data.mask_token_proportion - data.random_token_proportion
@@ -60,10 +59,3 @@ class UnigramBaseline:
             "mask_token_accuracy": pair(right_BP, weights_BP * at_mask_BP),
             "mask_token_loss": pair(loss_BP, weights_BP * at_mask_BP),
         }
-
-    def evaluate(self, batches: Iterable[Batch]) -> dict[str, float]:
-        """The baseline's means over host batches."""
-        total: HostSums = {}
-        for batch in batches:
-            total = merge(total, self.sums(batch))
-        return compute(total)

@@ -6,8 +6,6 @@ import json
 import os
 from collections.abc import Iterable
 
-import numpy as np
-
 from fnet_jax.core.batch import Batch
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
@@ -17,19 +15,16 @@ from fnet_jax.data.corpus import prepare
 from fnet_jax.data.dataset import DatasetInfo
 from fnet_jax.data.pipeline import PretrainBatches
 from fnet_jax.runtime import hosts
-from fnet_jax.tasks.labelled_dataset import PREPARE_TIMEOUT_S
-from fnet_jax.tasks.metrics import HostSums, compute, merge
+from fnet_jax.tasks.interface import Dataset
+from fnet_jax.tasks.labelled import PREPARE_TIMEOUT_S
+from fnet_jax.tasks.metrics import compute, merge_all
 from fnet_jax.tasks.pretrain.baseline import UnigramBaseline
 
 
-class PretrainDataset:
+class PretrainDataset(Dataset):
     """Prepared segments, made into masked pairs, or masked texts, or pairs."""
 
-    labels: tuple[str, ...] = ()
-    num_outputs = 0
-    eval_splits: tuple[str, ...] = ("heldout",)
-    warnings: tuple[str, ...] = ()
-    not_whole = None
+    eval_splits = ("heldout",)
 
     def __init__(self, config: Config, workdir: str):
         """Prepares the data set if it is absent."""
@@ -46,7 +41,10 @@ class PretrainDataset:
 
     def num_examples(self, split: str) -> int:
         """See `Dataset`."""
-        return self._info.splits[_known(split, tuple(self._info.splits))].segments
+        splits = self._info.splits
+        if split not in splits:
+            raise UserError(f"split {split!r} is unknown; valid: {', '.join(splits)}")
+        return splits[split].segments
 
     def batches(self, split: str, *, batch_size: int, rows: tuple[int, ...] | None = None) -> PretrainBatches:
         """See `Dataset`."""
@@ -62,27 +60,13 @@ class PretrainDataset:
             task=self._config.task,
         )
 
-    def score(self, split: str, outputs: dict[str, np.ndarray]) -> None:
-        """The means of the losses and accuracies say it all."""
-
-    def write_predictions(
-        self, split: str, outputs: dict[str, np.ndarray], workdir: str, step: int
-    ) -> list[str]:
-        """Nothing: there are no outputs."""
-        return []
-
     def baseline(self, batches: Iterable[Batch]) -> dict[str, float]:
         """Guesses without context: `UnigramBaseline`."""
         if self._config.task == "next_sentence":
             return {}
         baseline = UnigramBaseline.from_dataset(self._directory, self._config.data)
-        total: HostSums = {}
-        for batch in batches:
-            total = merge(total, baseline.sums(batch))
-        everywhere: HostSums = {}
-        for part in hosts.all_gather(total):
-            everywhere = merge(everywhere, part)
-        return compute(everywhere)
+        own = merge_all(map(baseline.sums, batches))
+        return compute(merge_all(hosts.all_gather(own)))
 
 
 def _prepared(config: Config, workdir: str) -> DatasetInfo:
@@ -101,9 +85,3 @@ def _prepared(config: Config, workdir: str) -> DatasetInfo:
         print(f"process {hosts.index()} waits while process 0 prepares {directory}", flush=True)
     hosts.run_on_primary(ensure, f"prepare {directory}", PREPARE_TIMEOUT_S)
     return ensure()
-
-
-def _known(split: str, valid: tuple[str, ...]) -> str:
-    if split not in valid:
-        raise UserError(f"split {split!r} is unknown; valid: {', '.join(valid)}")
-    return split

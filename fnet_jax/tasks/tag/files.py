@@ -17,22 +17,17 @@ from fnet_jax.tasks.tag.conll import ConllFile, in_columns, read_conll
 SUFFIXES = (".conll", ".bio", ".iob", ".iob2", ".tsv", ".txt")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class TagSplit(Split):
-    """Sentences of words with a tag each; N sentences.
+    """Sentences of words with a tag each; columns as in `Split`, and
 
     Attributes:
-        name, ids, source, official_rows: see `Split`.
         words: N lists of words.
         labels: N arrays i32, a class id per word; None where the source has no tags.
     """
 
-    name: str
     words: list[list[str]]
-    labels: list[np.ndarray] | None
-    ids: list[int]
-    source: str
-    official_rows: int | None = None
+    labels: list[np.ndarray] | None = None
 
     def example(self, row: int) -> tuple[str, ...]:
         """The words with spaces between them."""
@@ -86,7 +81,8 @@ def _split(name: str, file: ConllFile, labels: tuple[str, ...]) -> TagSplit:
         places = [(i, j) for i, sentence in enumerate(file.tags) for j in range(len(sentence))]
         flat = class_ids([file.tags[i][j] for i, j in places], labels, lambda row: file.where(*places[row]))
         ids = np.split(flat, np.cumsum([len(sentence) for sentence in file.tags])[:-1])
-    return TagSplit(name, file.words, ids, list(range(len(file.words))), file.path)
+    rows = list(range(len(file.words)))
+    return TagSplit(name=name, ids=rows, source=file.path, words=file.words, labels=ids)
 
 
 def write_conll(path: str, split: TagSplit, names: Sequence[str], predicted: Sequence[np.ndarray]) -> None:

@@ -36,7 +36,9 @@ def read_tag_pydocs(task: Task, data: DataConfig) -> TaskData[TagSplit]:
                 if any(labels) and len(words) >= _MIN_WORDS:
                     found.setdefault(tuple(words), labels)
     arrays = [np.array(value, np.int32) for value in found.values()]
-    split = TagSplit("train", [list(words) for words in found], arrays, list(range(len(found))), "pydocs")
+    sentences = [list(words) for words in found]
+    ids = list(range(len(sentences)))
+    split = TagSplit(name="train", ids=ids, source="pydocs", words=sentences, labels=arrays)
     return complete(task, TAGS, {"train": split}, data)
 
 

@@ -9,12 +9,12 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.core.special_tokens import CLS_ID, PAD_ID, SEP_ID
 from fnet_jax.data.tokenizer import load_tokenizer, train_tokenizer
 from fnet_jax.tasks.answer.features import (
-    AnswerBatches,
+    answer_batches,
     best_answers,
     encode_questions,
-    whole_questions,
 )
 from fnet_jax.tasks.answer.files import Answer, AnswerSplit
+from fnet_jax.tasks.features import num_whole
 from fnet_jax.tasks.open import open_labelled
 
 CONTEXT = "Ada was born in London. Her father, Lord Byron, left for Italy in 1816."
@@ -59,7 +59,7 @@ def read(tmp_path, make_data):
 def test_reads_both_versions(read):
     data = read(two_paragraphs(), test=squad(("t1", None)))
     found = {
-        split.ids[row]: (split.contexts[row], split.answers[row])
+        split.ids[row]: (split.contexts[row], split.labels[row])
         for name, split in data.splits.items()
         if name != "test"
         for row in range(len(split))
@@ -69,7 +69,7 @@ def test_reads_both_versions(read):
         "q2": (CONTEXT, []),
         "q3": ("It was Bob Dylan.", [Answer("Bob", 7), Answer("Bob Dylan", 7)]),
     }
-    assert data.split("test").answers is None
+    assert data.split("test").labels is None
     # Questions about one context are held out together.
     assert not set(data.split("train").contexts) & set(data.split("validation").contexts)
 
@@ -129,18 +129,20 @@ ANSWERS = ["\ufb01ne", "5 km²", "Zürich", "cafe\u0301", "know it", "The"]
 
 def one_question(context, *answers):
     found = [Answer(text, context.index(text)) for text in answers]
-    return AnswerSplit("train", ["Where?"], [context], [found], ["q"], "made up")
+    return AnswerSplit(
+        name="train", ids=["q"], source="made up", questions=["Where?"], contexts=[context], labels=[found]
+    )
 
 
 @pytest.mark.parametrize("answer", ANSWERS)
 @pytest.mark.parametrize("length", [16, 64])
-def test_an_answer_comes_back_from_its_pieces(tokenizer, make_data, answer, length):
-    """Text -> characters -> pieces -> positions of a window -> logits -> text."""
+def test_an_answer_comes_back_from_its_tokens(tokenizer, make_data, answer, length):
+    """Text -> characters -> tokens -> positions of a window -> logits -> text."""
     split = one_question(STRANGE, answer)
     data = make_data(doc_stride=4, max_query_length=3)
     encoded = encode_questions(split, tokenizer, data, length)
     assert (len(encoded.windows) > 1) == (length == 16)
-    batches = AnswerBatches(split, encoded, max_seq_length=length, batch_size=64, seed=0, train=False)
+    batches = answer_batches(split, encoded, max_seq_length=length, batch_size=64, seed=0, train=False)
     batch = batches[0]
     held = np.flatnonzero(batch["start_positions"])
     assert len(held)
@@ -161,14 +163,14 @@ def test_windows_overlap_cover_and_hold_what_they_say(tokenizer, make_data):
     begins = [window.begin for window in encoded.windows]
     assert begins == list(range(0, 5 * len(begins), 5))
     assert all(window.end - window.begin == room for window in encoded.windows[:-1])
-    assert encoded.windows[-1].end == len(context.pieces) > encoded.windows[-2].end
-    batch = AnswerBatches(split, encoded, max_seq_length=24, batch_size=32, seed=0, train=False)[0]
+    assert encoded.windows[-1].end == len(context.tokens) > encoded.windows[-2].end
+    batch = answer_batches(split, encoded, max_seq_length=24, batch_size=32, seed=0, train=False)[0]
     first, last = encoded.answers[0]
     for row, window in enumerate(encoded.windows):
-        pieces = context.pieces[window.begin : window.end].tolist()
-        ids = [CLS_ID, *question, SEP_ID, *pieces, SEP_ID]
+        tokens = context.tokens[window.begin : window.end].tolist()
+        ids = [CLS_ID, *question, SEP_ID, *tokens, SEP_ID]
         assert batch["input_ids"][row].tolist() == ids + [PAD_ID] * (24 - len(ids))
-        types = [0] * (len(question) + 2) + [1] * (len(pieces) + 1)
+        types = [0] * (len(question) + 2) + [1] * (len(tokens) + 1)
         assert batch["type_ids"][row].tolist() == types + [0] * (24 - len(ids))
         holds = window.begin <= first and last < window.end
         offset = len(question) + 2 - window.begin
@@ -181,7 +183,7 @@ def test_a_stride_beyond_the_window_leaves_nothing_out(tokenizer, make_data):
     split = one_question(CONTEXT, "London")
     encoded = encode_questions(split, tokenizer, make_data(doc_stride=500, max_query_length=4), 16)
     covered = {piece for window in encoded.windows for piece in range(window.begin, window.end)}
-    assert covered == set(range(len(encoded.contexts[0].pieces)))
+    assert covered == set(range(len(encoded.contexts[0].tokens)))
 
 
 def brute_force(start, end, longest):
@@ -208,10 +210,12 @@ def test_the_best_span_is_the_best_of_all_and_within_the_context(tokenizer, make
 
 
 def test_a_question_whose_windows_are_not_all_there_is_left_out(tokenizer, make_data):
-    split = AnswerSplit("v", ["A?", "B?"], [CONTEXT, CONTEXT], None, ["a", "b"], "made up")
+    split = AnswerSplit(
+        name="v", ids=["a", "b"], source="made up", questions=["A?", "B?"], contexts=[CONTEXT, CONTEXT]
+    )
     encoded = encode_questions(split, tokenizer, make_data(doc_stride=5), 24)
     count = len(encoded.windows)
     zeros = np.zeros((count, 24), np.float32)
-    assert whole_questions(encoded.windows, count) == 2
+    assert num_whole(encoded.windows, count) == 2
     assert len(best_answers(encoded, zeros, zeros, 5)) == 2
     assert len(best_answers(encoded, zeros[:-1], zeros[:-1], 5)) == 1

@@ -8,7 +8,7 @@ import pytest
 from fnet_jax.core.batch import choice_spec
 from fnet_jax.core.errors import UserError
 from fnet_jax.data.tokenizer import load_tokenizer
-from fnet_jax.tasks.choose.features import ChooseBatches
+from fnet_jax.tasks.choose.features import choose_batches
 from fnet_jax.tasks.features import features
 from fnet_jax.tasks.open import open_labelled
 
@@ -102,7 +102,7 @@ def test_each_choice_is_a_pair_of_its_own(read, tokenizer_path, make_data):
     train = read(SWAG + rows(20)).split("train")
     tokenizer = load_tokenizer(tokenizer_path)
     options = dict(max_seq_length=16, batch_size=8, seed=0, train=False)
-    batches = ChooseBatches(train, tokenizer, make_data(), **options)
+    batches = choose_batches(train, tokenizer, make_data(), **options)
     spec = choice_spec(8, 3, 16)
     count = 0
     for step in range(len(batches)):

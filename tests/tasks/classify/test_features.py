@@ -12,7 +12,7 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.core.special_tokens import CLS_ID, PAD_ID, SEP_ID
 from fnet_jax.data.pipeline import iterate
 from fnet_jax.data.tokenizer import load_tokenizer
-from fnet_jax.tasks.classify.features import ClassifyBatches, encode, spread, truncated_share
+from fnet_jax.tasks.classify.features import classify_batches, encode, spread, truncated_share
 from fnet_jax.tasks.classify.files import ClassifySplit
 from fnet_jax.tasks.features import features
 from tests.data.conftest import make_documents
@@ -94,7 +94,7 @@ def open_batches(split, tokenizer, make_data):
     ):
         data = make_data(truncation=truncation, swap_texts=swap)
         options = {"batch_size": 8, "seed": 3, "train": True, **options}
-        return ClassifyBatches(
+        return classify_batches(
             split, tokenizer, data, regression=regression, max_seq_length=length, **options
         )
 

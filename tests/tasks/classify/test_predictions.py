@@ -19,7 +19,9 @@ TEXTS = ["one\u2028line", 'a "quote"', "日本語 \t $x$"]
 
 
 def a_split(labels=None, texts_b=None) -> ClassifySplit:
-    return ClassifySplit("validation", TEXTS, texts_b, labels, [7, 8, 11], "made up")
+    return ClassifySplit(
+        name="validation", ids=[7, 8, 11], source="made up", texts=TEXTS, texts_b=texts_b, labels=labels
+    )
 
 
 def test_classes(tmp_path):
@@ -81,9 +83,9 @@ def test_logits_that_do_not_fit(tmp_path, shape, names):
     ("content", "message"),
     [
         (b'{"index": 0, "prediction": "no"}\n{"index": 1, "pre', r"p\.jsonl:2: no JSON"),
-        (b'[1]\n', r"p\.jsonl:1: .* is no object with index and prediction"),
+        (b'[1]\n', r"p\.jsonl:1: '\[1\]' is no JSON object"),
         (b'{"index": 0}\n', r"p\.jsonl:1: .* is no object with index and prediction"),
-        (b"\xff\n", r"p\.jsonl is not UTF-8"),
+        (b"\xff\n", r"p\.jsonl:1: bytes .* are not UTF-8"),
         (None, r"p\.jsonl cannot be read \(No such file"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Task `tag`: files in columns, words to pieces, windows, and files of predictions."""
+"""Task `tag`: files in columns, words to tokens, windows, and files of predictions."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,12 @@ import pytest
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.special_tokens import CLS_ID, PAD_ID, SEP_ID, UNK_ID
 from fnet_jax.data.tokenizer import load_tokenizer
+from fnet_jax.tasks.features import num_whole
 from fnet_jax.tasks.open import open_labelled
 from fnet_jax.tasks.tag.features import (
-    TagBatches,
-    label_of_words,
-    whole_sentences,
-    word_windows,
+    encode_sentences,
+    tag_batches,
+    values_of_words,
 )
 from fnet_jax.tasks.tag.files import write_conll
 
@@ -113,39 +113,39 @@ SENTENCES = [["banana", "\u200b", "tomato", "x"], ["a"], ["potato"] * 9]
 
 
 def test_every_word_is_in_one_window_and_its_first_piece_is_known(tokenizer):
-    windows = word_windows(SENTENCES, tokenizer, 16)
+    windows = encode_sentences(SENTENCES, tokenizer, 16)
     for number, words in enumerate(SENTENCES):
-        mine = [window for window in windows if window.sentence == number]
+        mine = [window for window in windows if window.example == number]
         assert [window.begin for window in mine] == [0, *(window.end for window in mine[:-1])]
         assert mine[-1].end == len(words)
         for window in mine:
-            assert len(window.pieces) <= 14
-            ends = [*window.starts[1:], len(window.pieces) + 1]
+            assert len(window.tokens) <= 14
+            ends = [*window.starts[1:], len(window.tokens) + 1]
             for word, start, end in zip(words[window.begin : window.end], window.starts, ends, strict=True):
                 expected = tokenizer.encode(word) or [UNK_ID]
-                assert window.pieces[start - 1 : end - 1] == expected[:14]
-    assert len([window for window in windows if window.sentence == 2]) > 1
+                assert window.tokens[start - 1 : end - 1] == expected[:14]
+    assert len([window for window in windows if window.example == 2]) > 1
 
 
 def test_a_word_that_alone_is_too_long_loses_its_end(tokenizer):
-    (window,) = word_windows([["potato" * 9]], tokenizer, 8)
-    assert window.pieces == tokenizer.encode("potato" * 9)[:6]
+    (window,) = encode_sentences([["potato" * 9]], tokenizer, 8)
+    assert window.tokens == tokenizer.encode("potato" * 9)[:6]
 
 
-def test_batches_label_first_pieces_alone(read, tokenizer):
+def test_batches_label_first_tokens_alone(read, tokenizer):
     train = read(CONLL_2003, validation=CONLL_2003).split("train")
-    windows = word_windows(train.words, tokenizer, 12)
-    batches = TagBatches(train, windows, max_seq_length=12, batch_size=3, seed=0, train=False)
+    windows = encode_sentences(train.words, tokenizer, 12)
+    batches = tag_batches(train, windows, max_seq_length=12, batch_size=3, seed=0, train=False)
     rows = [
         {name: field[row] for name, field in batches[step].items()}
         for step in range(len(batches))
         for row in range(3)
     ]
     for window, row in zip(windows, rows, strict=False):
-        length = len(window.pieces) + 2
-        assert row["input_ids"].tolist() == [CLS_ID, *window.pieces, SEP_ID, *[PAD_ID] * (12 - length)]
+        length = len(window.tokens) + 2
+        assert row["input_ids"].tolist() == [CLS_ID, *window.tokens, SEP_ID, *[PAD_ID] * (12 - length)]
         assert np.flatnonzero(row["label_weights"]).tolist() == window.starts
-        labels = train.labels[window.sentence][window.begin : window.end]
+        labels = train.labels[window.example][window.begin : window.end]
         assert row["labels"][window.starts].tolist() == labels.tolist()
     filler = rows[len(windows) :]
     assert sum(row["example_weights"] for row in rows) == len(windows)
@@ -153,16 +153,16 @@ def test_batches_label_first_pieces_alone(read, tokenizer):
 
 
 def test_predictions_come_back_to_their_words(tokenizer):
-    windows = word_windows(SENTENCES, tokenizer, 16)
+    windows = encode_sentences(SENTENCES, tokenizer, 16)
     marks_NL = np.zeros((len(windows), 16), np.int32)
     for row, window in enumerate(windows):
-        marks_NL[row, window.starts] = 100 * window.sentence + np.arange(window.begin, window.end)
-    found = label_of_words(windows, marks_NL, 3)
+        marks_NL[row, window.starts] = 100 * window.example + np.arange(window.begin, window.end)
+    found = values_of_words(windows, marks_NL, 3)
     assert [words.tolist() for words in found] == [[0, 1, 2, 3], [100], list(range(200, 209))]
     # A sentence whose last window is missing is left out.
-    assert whole_sentences(windows, len(windows)) == 3
-    assert whole_sentences(windows, len(windows) - 1) == 2
-    assert len(label_of_words(windows[:-1], marks_NL[:-1], 2)) == 2
+    assert num_whole(windows, len(windows)) == 3
+    assert num_whole(windows, len(windows) - 1) == 2
+    assert len(values_of_words(windows[:-1], marks_NL[:-1], 2)) == 2
 
 
 def test_predictions_are_a_file_that_can_be_read_again(read, tmp_path):
