@@ -127,18 +127,24 @@ class _Loop:
         """The loop; returns the number of the signal that stopped it, or 0."""
         train = self._config.train
         while True:
-            step = self._step
-            last = step == self._num_steps
+            step = self._step  # the state is that after so many steps
+            is_last = step == self._num_steps
             stopped = self._stopped_by()
-            evaluate = (last or _due(step, train.eval_frequency)) and self._is_fresh(step) and not stopped
+
+            # 1. Evaluate the state, unless it was evaluated before or the run is to stop.
+            evaluate = (is_last or _due(step, train.eval_frequency)) and self._is_fresh(step) and not stopped
             if evaluate and not self._evaluate(step):
                 stopped = self._stopped_by()
-            last = last or self._best.has_stopped_rising(step)
-            keep = train.keep_best and evaluate
-            if last or stopped or keep or _due(step, train.save_checkpoints_steps):
+            is_last = is_last or self._best.has_stopped_rising(step)
+
+            # 2. Save it, where that is due, with its score if it has one, and before the run ends.
+            has_score = train.keep_best and evaluate
+            if is_last or stopped or has_score or _due(step, train.save_checkpoints_steps):
                 self._save(step)
-            if last or stopped:
+            if is_last or stopped:
                 return stopped
+
+            # 3. Take a batch and a step, then log the step before, whose results are there by now.
             self._profile.at(step, self._state)
             repeated = step < self._progress.repeated_until
             with self._stopwatch.part("repeat" if repeated else "steps"):
