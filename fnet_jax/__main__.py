@@ -17,7 +17,7 @@ COMMANDS = {
     "preflight": "checks what would stop a run before any device time is spent",
     "aot": "compiles the step for a TPU slice without having one",
     "bench": "times parts of this project against each other and against others'",
-    "drill": "kills a run many times and checks that nothing is lost",
+    "drill": "kills a run many times and checks that nothing is lost; needs a checkout",
 }
 
 

@@ -22,45 +22,8 @@ from fnet_jax.train.step import make_train_step
 from tests.conftest import REPOSITORY
 from tests.core.config_reads import keys_read
 
-# Bottom up; a floor imports from itself and from those that it names.
-FLOORS = {
-    "core": set(),
-    "nn": {"core"},
-    "runtime": {"core"},
-    "data": {"core", "runtime"},
-    "tasks": {"core", "nn", "runtime", "data"},
-    "train": {"core", "nn", "runtime", "data", "tasks"},
-    "bridge": {"core", "nn", "runtime", "data", "tasks", "train"},
-    "inference": {"core", "nn", "runtime", "data", "tasks", "train", "bridge"},
-    "configs": {"core", "tasks"},
-    "tools": {"core", "nn", "runtime", "data", "tasks", "train", "bridge", "inference", "configs"},
-    "__init__.py": {"inference"},  # the package offers `load`
-    "__main__.py": set(),  # the command `fnet` starts the tools by name
-}
 OWN_CONFIGS = {"tag": tag, "choose": choose, "answer": answer}  # a task, and the config of its name
 SOURCES = sorted((REPOSITORY / "fnet_jax").rglob("*.py"))
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(REPOSITORY)))
-def test_floors_import_only_from_below(path):
-    floor = path.relative_to(REPOSITORY / "fnet_jax").parts[0]
-    for node in ast.walk(ast.parse(path.read_text())):
-        names = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            assert parts[0] not in ("tensorflow", "torch", "clu"), f"{path} imports {name}"
-            if parts[0] == "fnet_jax":
-                assert parts[1] in {floor, *FLOORS[floor]}, f"{path} imports {name}"
-
-
-def test_files_are_short():
-    long = {str(path): n for path in SOURCES if (n := len(path.read_text().splitlines())) > 420}
-    assert not long
 
 
 @pytest.mark.parametrize("name", ["", "-beam", "-bridge", "-onnx"])

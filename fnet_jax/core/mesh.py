@@ -238,7 +238,7 @@ def constrain(x: jax.Array, *logical: str | None) -> jax.Array:
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def gather_param(w: jax.Array, name: str, whole: str = "embed") -> jax.Array:
+def gather_param(w: jax.Array, name: str, whole: str | None = "embed") -> jax.Array:
     """A parameter as it is used: whole along one logical axis, on its other axes as it lies.
 
     The gradient goes the other way: it is left where the parameter lies, so that the compiler can scatter it
@@ -247,16 +247,16 @@ def gather_param(w: jax.Array, name: str, whole: str = "embed") -> jax.Array:
     Args:
         w: the parameter, of any dtype.
         name: the last two names of its path, such as "pooler/kernel", see `PARAM_RULES`.
-        whole: the axis to gather along, or "" for all of them.
+        whole: the axis to gather along; None for all of them.
     """
-    return constrain(w, *(None if axis == whole or not whole else axis for axis in param_logical(name)))
+    return constrain(w, *(None if whole in (axis, None) else axis for axis in param_logical(name)))
 
 
-def _gather_param_forward(w: jax.Array, name: str, whole: str) -> tuple[jax.Array, None]:
+def _gather_param_forward(w: jax.Array, name: str, whole: str | None) -> tuple[jax.Array, None]:
     return gather_param(w, name, whole), None
 
 
-def _gather_param_backward(name: str, whole: str, _: None, g: jax.Array) -> tuple[jax.Array]:
+def _gather_param_backward(name: str, whole: str | None, _: None, g: jax.Array) -> tuple[jax.Array]:
     return (constrain(g, *param_logical(name)),)
 
 

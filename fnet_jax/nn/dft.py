@@ -27,7 +27,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from fnet_jax.nn.matrices import accum_dtype, cos_sin, dct_matrix, einsum
+from fnet_jax.nn.matrices import accum_dtype, cos_sin, dct_matrix, einsum, two_factors
 
 # Weights (a, b) of y = a·Re f + b·Im f. Column D − k of f is the conjugate of column k, rows mirrored; hence
 # column D − k of y is made from column k of f with weights (a, −b).
@@ -110,10 +110,7 @@ def dct_folded(x_BLD: jax.Array, axis: int) -> jax.Array:
     m = n // 2
     matrix = dct_matrix(n, accum_dtype(x_BLD)).astype(x_BLD.dtype)
     x = x_BLD.astype(accum_dtype(x_BLD))
-
-    def part(start: int, stop: int) -> jax.Array:
-        return jax.lax.slice_in_dim(x, start, stop, axis=axis)
-
+    part = functools.partial(jax.lax.slice_in_dim, x, axis=axis)
     first, last = part(0, m), jnp.flip(part(n - m, n), axis)
     even = jnp.concatenate([first + last, part(m, n - m)], axis).astype(x_BLD.dtype)
     odd = (first - last).astype(x_BLD.dtype)
@@ -152,10 +149,7 @@ def fold(x: jax.Array, axis: int) -> tuple[jax.Array, jax.Array]:
     x = x.astype(accum_dtype(x))
     n = x.shape[axis]
     m = (n - 1) // 2
-
-    def part(start: int, stop: int) -> jax.Array:
-        return jax.lax.slice_in_dim(x, start, stop, axis=axis)
-
+    part = functools.partial(jax.lax.slice_in_dim, x, axis=axis)
     first, last = part(1, m + 1), jnp.flip(part(n - m, n), axis)
     return jnp.concatenate([part(0, 1), first + last, part(m + 1, n - m)], axis), first - last
 
@@ -210,7 +204,7 @@ def two_stages(h_BZLY: jax.Array, weights: Weights) -> tuple[jax.Array, jax.Arra
     """
     batch, _, length, _ = h_BZLY.shape
     dtype, wider = h_BZLY.dtype, accum_dtype(h_BZLY)
-    l1, l2 = _factors(length)
+    l1, l2 = two_factors(length)
     c, s = (part.reshape(l1, l1, l2) for part in cos_sin(length, wider, l1, length))
     first = jnp.stack([jnp.stack([c, s]), jnp.stack([-s, c])]).astype(dtype)  # [out Z, in Z, c, i, m]
     h = einsum("yzcim,bzimk->bycmk", first, h_BZLY.reshape(batch, 2, l1, l2, -1))
@@ -221,9 +215,3 @@ def two_stages(h_BZLY: jax.Array, weights: Weights) -> tuple[jax.Array, jax.Arra
     second = jnp.stack([jnp.stack(weighted_matrices(w, c, s)) for w in wanted]).astype(dtype)
     y = einsum("wzem,bzcmk->wbeck", second, h).reshape(len(wanted), batch, length, -1)
     return y[0], y[-1]
-
-
-def _factors(n: int) -> tuple[int, int]:
-    """n = n1·n2 with n1 ≤ n2 as near to each other as can be; 1·n for a prime."""
-    n1 = next(i for i in range(int(n**0.5), 0, -1) if n % i == 0)
-    return n1, n // n1

@@ -46,7 +46,8 @@ class Encoder(nn.Module):
             type_ids_BL: segment of each token.
             deterministic: False draws dropout masks from the `dropout` generator.
             padding_mask_BL: True at real tokens, the only ones that attention and mean pooling look at; by
-                default wherever the token is not `PAD_ID`.
+                default wherever the token is not `PAD_ID`. `attention_impl='cudnn'` takes padding at the end
+                only.
 
         Returns:
             sequence_BLD, and pooled_BD = tanh(Dense(sequence at position 0)), or of the mean over all
@@ -110,7 +111,7 @@ class Embedder(nn.Module):
                 f"cut the input or raise max_seq_length"
             )
         input_ids_BL, type_ids_BL = (constrain(ids, "batch", "length") for ids in (input_ids_BL, type_ids_BL))
-        word_VE = gather_param(self.word.embedding, "word/embedding", whole="")
+        word_VE = gather_param(self.word.embedding, "word/embedding", whole=None)
         word_BLE = jnp.take(word_VE, input_ids_BL, axis=0)
         position_LE = gather_param(self.position.embedding, "position/embedding")[:length]
         type_BLE = jnp.take(gather_param(self.type.embedding, "type/embedding"), type_ids_BL, axis=0)

@@ -5,8 +5,6 @@ or of different devices add up; their mean is the same however the examples were
 the means of parts is not, when the parts hold different numbers of masked positions.)
 """
 
-from collections.abc import Mapping, Sequence
-
 import jax
 import jax.numpy as jnp
 
@@ -63,32 +61,6 @@ def masked_lm_sums(logits_BPV: jax.Array, batch: Batch) -> dict[str, Sum]:
         "mask_token_loss": _weighted(loss_BP, weights_BP * is_mask_BP),
         "mask_token_accuracy": _weighted(hit_BP, weights_BP * is_mask_BP),
     }
-
-
-def pretrain_normalizers(batch: Batch) -> dict[str, jax.Array]:
-    """What the losses are divided by, known before the model has run: total weight of each task.
-
-    When a batch is worked off in parts, the normalizers of the whole make the losses (and gradients)
-    of the parts add up to those of the whole.
-    """
-    return {
-        "masked_lm_loss": jnp.sum(batch["masked_lm_weights"]),
-        "next_sentence_loss": jnp.sum(batch["example_weights"]),
-    }
-
-
-def sum_of_means(
-    sums: Mapping[str, Sum], normalizers: Mapping[str, jax.Array], names: Sequence[str]
-) -> jax.Array:
-    """The training loss: the means of some losses, added up; f32 scalar.
-
-    Args:
-        sums: of the batch or a part of it.
-        normalizers: what to divide by, of the whole batch; a loss with no weight at all contributes 0.
-        names: of the losses.
-    """
-    first, *others = (mean((sums[name][0], normalizers[name])) for name in names)
-    return sum(others, first)
 
 
 def label_sums(logits: jax.Array, batch: Batch, weights: str = "example_weights") -> dict[str, Sum]:

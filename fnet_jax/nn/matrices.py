@@ -87,6 +87,12 @@ def radians(turns: jax.Array, n: int, dtype: jnp.dtype) -> jax.Array:
     return centred.astype(dtype) * jnp.asarray(2 * jnp.pi / n, dtype)
 
 
+def two_factors(n: int) -> tuple[int, int]:
+    """n = n1·n2 with n1 ≤ n2 as near to each other as can be; 1·n for a prime."""
+    n1 = next(i for i in range(int(n**0.5), 0, -1) if n % i == 0)
+    return n1, n // n1
+
+
 def hadamard_factors(n: int, dtype: jnp.dtype) -> list[jax.Array]:
     """Symmetric factors whose Kronecker product is H_n (see `hadamard`)."""
     twos = (n & -n).bit_length() - 1

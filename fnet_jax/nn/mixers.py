@@ -162,14 +162,9 @@ def dropout_attention(
     this one writes the [B, H, L, L] probabilities out. Softmax in float32.
 
     Args:
-        q_BLHX: queries.
-        k_BLHX: keys.
-        v_BLHX: values.
+        q_BLHX, k_BLHX, v_BLHX: queries, keys, values, of one dtype, which y_BLHX has too.
         mask_B11L: True where a key may be attended to.
         dropout: called on the probabilities.
-
-    Returns:
-        y_BLHX in the dtype of the queries.
     """
     logits_BHLM = jnp.einsum("blhx,bmhx->bhlm", q_BLHX, k_BLHX, preferred_element_type=jnp.float32)
     logits_BHLM = logits_BHLM * jnp.float32(q_BLHX.shape[-1] ** -0.5)

@@ -17,7 +17,7 @@ import numpy as np
 from fnet_jax.core.batch import Batch, BatchSpec
 from fnet_jax.core.config import Config, DataConfig, Head
 from fnet_jax.data.pipeline import Batches
-from fnet_jax.nn.losses import sum_of_means
+from fnet_jax.nn.losses import mean
 from fnet_jax.tasks.metrics import Normalizers, Sums, Variables
 from fnet_jax.tasks.splits import TaskData
 from fnet_jax.tasks.table import Task
@@ -76,8 +76,9 @@ class Objective:
         return {name: jnp.sum(batch[weights]) for name, weights in self.losses.items()}
 
     def loss(self, sums: Sums, normalizers: Normalizers) -> jax.Array:
-        """The scalar to minimise: the means of the losses, added up."""
-        return sum_of_means(sums, normalizers, tuple(self.losses))
+        """The scalar to minimise: the means of the losses, added up; 0 for one with no weight at all."""
+        first, *others = (mean((sums[name][0], normalizers[name])) for name in self.losses)
+        return sum(others, first)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,14 +37,12 @@ def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     columns = list(zip(header, *rows, strict=True))
     widths = [max(map(len, column)) for column in columns]
     right = [all(_is_number(cell) for cell in column[1:]) for column in columns]
-    lines = [
-        "| " + " | ".join(c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
-        for row in (header, *rows)
-    ]
-    rule = "|" + "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True))
-    return (
-        "\n".join(line + " |" for line in lines[:1]) + f"\n{rule}|\n" + "\n".join(f"{x} |" for x in lines[1:])
-    )
+    lines = []
+    for row in (header, *rows):
+        cells = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(row, widths, right, strict=True))
+        lines.append(f"| {' | '.join(cells)} |")
+    rule = "|".join("-" * (w + 1) + (":" if r else "-") for w, r in zip(widths, right, strict=True))
+    return "\n".join([lines[0], f"|{rule}|", *lines[1:]])
 
 
 def _is_number(cell: str) -> bool:

@@ -7,15 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnet_jax.core.config import Head
+from fnet_jax.core.config import Config, Head
 from fnet_jax.core.mesh import batch_sharding, create_mesh, param_shardings, path_str, replicated
 from fnet_jax.nn.encoder import layer_runs
 from fnet_jax.nn.heads import PretrainModel, SequenceModel, make_model, param_count
-from fnet_jax.nn.losses import pretrain_normalizers, pretrain_sums, sum_of_means
-from fnet_jax.tools.aot.hlo import collective_kinds
+from fnet_jax.nn.losses import pretrain_sums
+from fnet_jax.tasks.kinds import make_objective
+from tests.hlo import collective_kinds
 from tests.nn import reference
 
-LOSSES = ("masked_lm_loss", "next_sentence_loss")
 INPUTS = ("input_ids", "type_ids", "masked_lm_positions")
 HYBRID = dict(num_layers=3, num_attention_layers=1, attention_layout="top")
 BASE = dict(num_layers=12, d_model=768, d_emb=768, d_ff=3072, num_heads=12)
@@ -156,9 +156,11 @@ def test_sharded_gradient_equals_whole_and_gathers_nothing(overrides):
     config = reference.tiny_config(**overrides)
     model, variables, batch = build(config, batch_size=16)
 
+    objective = make_objective(Config(model=config))
+
     def loss(params, batch):
         logits = model.apply({**variables, "params": params}, *(batch[name] for name in INPUTS))
-        return sum_of_means(pretrain_sums(logits, batch), pretrain_normalizers(batch), LOSSES)
+        return objective.loss(pretrain_sums(logits, batch), objective.normalizers(batch))
 
     expected = jax.jit(jax.value_and_grad(loss))(variables["params"], batch)
     mesh = create_mesh()

@@ -5,12 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from fnet_jax.core.config import Config
 from fnet_jax.nn.heads import PretrainLogits
-from fnet_jax.nn.losses import label_sums, mean, pretrain_normalizers, pretrain_sums, sum_of_means
+from fnet_jax.nn.losses import label_sums, mean, pretrain_sums
+from fnet_jax.tasks.kinds import make_objective
 from tests.nn import reference
 
 CONFIG = reference.tiny_config()
-LOSSES = ("masked_lm_loss", "next_sentence_loss")
+OBJECTIVE = make_objective(Config(model=CONFIG))
 
 
 def random_logits(batch, seed=1, scale=3.0):
@@ -33,8 +35,8 @@ def test_sums_match_float64():
     logits = random_logits(batch)
     masked_lm, next_sentence = (np.asarray(leaf, np.float64) for leaf in logits)
     weights, examples = batch["masked_lm_weights"], batch["example_weights"]
-    pieces = np.take_along_axis(batch["input_ids"], batch["masked_lm_positions"], axis=1)
-    mask_weights = weights * (pieces == 6)
+    tokens = np.take_along_axis(batch["input_ids"], batch["masked_lm_positions"], axis=1)
+    mask_weights = weights * (tokens == 6)
     assert 0 < mask_weights.sum() < weights.sum()
     assert 0 < examples.sum() < examples.size
 
@@ -56,7 +58,7 @@ def test_sums_match_float64():
         assert all(value.dtype == jnp.float32 and value.shape == () for value in actual[name])
         np.testing.assert_allclose(actual[name], pair, rtol=1e-5, err_msg=name)
 
-    total = sum_of_means(actual, pretrain_normalizers(batch), LOSSES)
+    total = OBJECTIVE.loss(actual, OBJECTIVE.normalizers(batch))
     np.testing.assert_allclose(
         total,
         np.sum(loss * weights) / weights.sum() + np.sum(order_loss * examples) / examples.sum(),
@@ -67,10 +69,10 @@ def test_sums_match_float64():
 def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch():
     batch = reference.tiny_batch(CONFIG, batch_size=8)
     logits = random_logits(batch)
-    normalizers = pretrain_normalizers(batch)
+    normalizers = OBJECTIVE.normalizers(batch)
 
     def loss(logits, batch, normalizers):
-        return sum_of_means(pretrain_sums(logits, batch), normalizers, LOSSES)
+        return OBJECTIVE.loss(pretrain_sums(logits, batch), normalizers)
 
     loss_and_gradient = jax.jit(jax.value_and_grad(loss))
     whole, gradient = loss_and_gradient(logits, batch, normalizers)
@@ -82,7 +84,7 @@ def test_losses_and_gradients_of_parts_add_up_to_those_of_the_batch():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-8), joined, gradient)
 
     # The mean of the means of the parts is something else: the parts do not weigh the same.
-    means = [loss(part(logits, i, j), b, pretrain_normalizers(b)) for i, j in ((0, 3), (3, 8))
+    means = [loss(part(logits, i, j), b, OBJECTIVE.normalizers(b)) for i, j in ((0, 3), (3, 8))
              for b in [part(batch, i, j)]]  # fmt: skip
     assert abs(np.mean(means) - whole) > 1e-3
 
@@ -93,7 +95,7 @@ def test_a_batch_of_fillers_has_loss_and_gradient_zero():
     batch["example_weights"] = np.zeros_like(batch["example_weights"])
 
     def loss(logits):
-        return sum_of_means(pretrain_sums(logits, batch), pretrain_normalizers(batch), LOSSES)
+        return OBJECTIVE.loss(pretrain_sums(logits, batch), OBJECTIVE.normalizers(batch))
 
     value, gradient = jax.value_and_grad(loss)(random_logits(batch))
     assert value == 0

@@ -8,7 +8,7 @@ from jax.sharding import NamedSharding
 
 from fnet_jax.core.mesh import create_mesh, spec
 from fnet_jax.nn import parallel
-from fnet_jax.tools.aot.hlo import Program
+from fnet_jax.tools.aot.hlo import HloProgram
 
 MESHES = [{"data": 2, "seq": 4}, {"data": 1, "fsdp": 2, "seq": 2, "tensor": 2}]
 each_mesh = pytest.mark.parametrize("sizes", MESHES, ids=str)
@@ -27,7 +27,7 @@ def run(fn, sizes, x, *others):
     with jax.set_mesh(mesh := create_mesh(**sizes, devices=jax.devices())):
         compiled = jax.jit(fn).lower(divided(x, mesh), *others).compile()
         found = compiled(divided(x, mesh), *others)
-    kinds = [c.kind for c in Program(compiled.as_text()).collectives()]
+    kinds = [c.kind for c in HloProgram(compiled.as_text()).collectives()]
     return np.asarray(found), kinds
 
 

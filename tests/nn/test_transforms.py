@@ -13,7 +13,7 @@ import scipy.linalg
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh
 from fnet_jax.nn import dft, matrices, transforms
-from fnet_jax.tools.aot.hlo import collective_kinds
+from tests.hlo import collective_kinds
 from tests.nn import reference
 
 IMPLS = ("fft", "dft", "folded", "split")

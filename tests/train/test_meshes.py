@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from fnet_jax.tools.aot.hlo import Program
+from fnet_jax.tools.aot.hlo import HloProgram
 from tests.train.synthetic import Trainer, config, random_batch
 
 GOLDEN = pathlib.Path(__file__).with_name("golden_collectives.json")
@@ -81,7 +81,7 @@ def assert_nothing_large_is_gathered(hlo, trainer, mesh):
     row = 4 * BATCH * cfg.model.d_model // (data * fsdp)
     length = cfg.model.max_seq_length // seq
     assert max(leaf.nbytes // 2 for leaf in jax.tree.leaves(trainer.state.params)) < row * length
-    gathers = [c for c in Program(hlo).collectives() if c.kind in ("all-gather", "collective-permute")]
+    gathers = [c for c in HloProgram(hlo).collectives() if c.kind in ("all-gather", "collective-permute")]
     allowed = [row * PREDICTIONS] if seq > 1 else []
     assert all(c.num_bytes < row * length or c.num_bytes in allowed for c in gathers), gathers
 
@@ -90,7 +90,7 @@ def collectives(hlo):
     """Such as {"all-reduce 1,024 B, 2 times": 3}: places in the program by kind, bytes and executions."""
     found = collections.Counter(
         f"{c.kind} {c.num_bytes:,} B, {c.executions} time{'s' * (c.executions > 1)}"
-        for c in Program(hlo).collectives()
+        for c in HloProgram(hlo).collectives()
     )
     return dict(sorted(found.items()))
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fnet_jax.core.config import Mixer
-from fnet_jax.tools.aot.hlo import collective_kinds
+from tests.hlo import collective_kinds
 from tests.train.synthetic import Trainer, config, random_batch
 
 MIXERS = typing.get_args(Mixer)

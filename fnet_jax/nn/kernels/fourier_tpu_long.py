@@ -22,7 +22,7 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
 from fnet_jax.nn.kernels.tpu_ops import LANES, VMEM_BYTES, dot, fold_columns, index, mirror, width_matrices
-from fnet_jax.nn.matrices import cos_sin, radians
+from fnet_jax.nn.matrices import cos_sin, radians, two_factors
 
 # Products in flight at once, and rows that are mirrored at once.
 _AT_ONCE = 8
@@ -81,9 +81,8 @@ def count(length: int, width: int) -> tuple[int, int]:
 
 def factors(length: int) -> tuple[int, int]:
     """L1 ≤ L2, multiples of 8, as near to each other as can be; L is a multiple of 64."""
-    n = length // 64
-    n1 = next(i for i in range(int(n**0.5), 0, -1) if n % i == 0)
-    return 8 * n1, 8 * (n // n1)
+    n1, n2 = two_factors(length // 64)
+    return 8 * n1, 8 * n2
 
 
 def _stages(length: int, dtype: jnp.dtype) -> tuple[jax.Array, jax.Array]:

@@ -101,7 +101,7 @@ class Collective:
         return sum(shape.num_bytes for shape in self.shapes)
 
 
-class Program:
+class HloProgram:
     """A parsed program.
 
     Attributes:
@@ -121,42 +121,27 @@ class Program:
                 current[match[2]] = _instruction(match[2], match[3], bool(match[1]))
 
     @functools.cached_property
-    def executions(self) -> dict[str, int]:
-        """How often each computation runs; those that a reduction applies to elements are left out.
+    def runs(self) -> dict[str, tuple[int, bool]]:
+        """How often each computation runs, and whether in a loop; 0 for what a reduction does to elements.
 
         Every branch of a conditional counts as taken.
 
         Raises:
             ValueError: if the trip count of a loop cannot be read.
         """
-        counts = dict.fromkeys(self.computations, 0)
+        found = dict.fromkeys(self.computations, (0, False))
 
-        def visit(name: str, times: int) -> None:
-            counts[name] += times
+        def visit(name: str, times: int, in_loop: bool) -> None:
+            found[name] = (found[name][0] + times, found[name][1] or in_loop)
             for instruction in self.computations[name].values():
-                trips = self.trip_count(name, instruction) if instruction.opcode == "while" else 1
+                is_loop = instruction.opcode == "while"
+                trips = self.trip_count(name, instruction) if is_loop else 1
                 for role, called in instruction.called().items():
                     if role != "to_apply" or instruction.opcode in CALLS:
                         for inner in called:
-                            visit(inner, times * trips)
+                            visit(inner, times * trips, in_loop or is_loop)
 
-        visit(self.entry, 1)
-        return counts
-
-    @functools.cached_property
-    def looped(self) -> set[str]:
-        """The computations inside a loop."""
-        found: set[str] = set()
-
-        def visit(name: str, inside: bool) -> None:
-            if inside:
-                found.add(name)
-            for instruction in self.computations[name].values():
-                for called in instruction.called().values():
-                    for inner in called:
-                        visit(inner, inside or instruction.opcode == "while")
-
-        visit(self.entry, False)
+        visit(self.entry, 1, False)
         return found
 
     def root(self, computation: str) -> Instruction:
@@ -178,7 +163,8 @@ class Program:
         limits = []
         for limit in compared:
             if limit.opcode == "get-tuple-element" and carry.opcode == "tuple":
-                limit = self.computations[computation][carry.operands[_index(limit)]]
+                (index,) = re.findall(r"index=(\d+)", limit.attributes)
+                limit = self.computations[computation][carry.operands[int(index)]]
             if limit.opcode == "constant" and limit.shapes[0].dtype in ("s32", "u32", "s64", "u64"):
                 limits.append(int(limit.argument))
         # The index starts at 0, so its start may be among the constants.
@@ -191,27 +177,28 @@ class Program:
         root, outer = self.root(condition), self.computations[condition]
         if root.opcode != "fusion":
             return root, [outer[name] for name in root.operands]
-        inner = self.computations[root.called()["calls"][0]]
-        test = self.root(root.called()["calls"][0])
-        compared = [inner[name] for name in test.operands]
+        fused = root.called()["calls"][0]
+        test = self.root(fused)
+        compared = [self.computations[fused][name] for name in test.operands]
         return test, [
             outer[root.operands[int(x.argument)]] if x.opcode == "parameter" else x for x in compared
         ]
 
     @functools.cached_property
-    def fused(self) -> set[str]:
-        """Names of the computations that are fusions."""
+    def inner(self) -> set[str]:
+        """The computations whose instructions are parts of another instruction, such as a fusion's."""
         return {
-            called
+            name
             for computation in self.computations.values()
             for instruction in computation.values()
-            if instruction.opcode == "fusion"
-            for called in instruction.called()["calls"]
+            if instruction.opcode not in ("while", "conditional", *CALLS)
+            for names in instruction.called().values()
+            for name in names
         }
 
     def instructions(self) -> Iterator[tuple[str, Instruction, int]]:
         """(computation, instruction, executions) of all that runs, fused or not."""
-        for name, times in self.executions.items():
+        for name, (times, _) in self.runs.items():
             if times:
                 for instruction in self.computations[name].values():
                     yield name, instruction, times
@@ -236,11 +223,11 @@ class Program:
                 kind=kind,
                 shapes=shapes,
                 executions=times,
-                in_loop=name in self.looped,
+                in_loop=self.runs[name][1],
                 group=_group(instruction.attributes),
                 origin=origin[1] if origin else "",
             )
-            if channel and name in self.fused:
+            if channel and name in self.inner:
                 # Of some copies the origin is lost, and some results lie elsewhere.
                 key = (channel[1], kind, tuple((shape.dtype, shape.dims) for shape in shapes))
                 if key in spread:
@@ -255,12 +242,6 @@ class Program:
             return instruction.shapes
         count = sum(len(self.computations[computation][name].shapes) for name in instruction.operands)
         return instruction.shapes[count : 2 * count]
-
-
-def collective_kinds(text: str) -> set[str]:
-    """The kinds of communication in a program's text."""
-    opcodes = {x.opcode for computation in Program(text).computations.values() for x in computation.values()}
-    return {opcode.removesuffix("-start") for opcode in opcodes} & set(COLLECTIVES)
 
 
 def _group(attributes: str) -> int:
@@ -313,10 +294,3 @@ def _closing(text: str, opening: int) -> int:
         if depth == 0:
             return opening + match.start()
     raise ValueError(f"unbalanced parentheses in program text: {text[:80]}")
-
-
-def _index(instruction: Instruction) -> int:
-    """Of a get-tuple-element."""
-    found = re.search(r"index=(\d+)", instruction.attributes)
-    assert found, instruction
-    return int(found[1])

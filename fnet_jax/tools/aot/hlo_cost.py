@@ -13,9 +13,8 @@ XLA's cost analysis counts a loop's body once and on-chip arrays as if they were
 import json
 import math
 import re
-from typing import NamedTuple
 
-from fnet_jax.tools.aot.hlo import CALLS, Computation, Instruction, Program, Shape
+from fnet_jax.tools.aot.hlo import CALLS, Computation, HloProgram, Instruction, Shape
 
 # These move nothing: they name, group or end what another instruction does, or run computations of their own.
 _FREE = ("parameter", "constant", "get-tuple-element", "tuple", "bitcast", "while", *CALLS, "conditional",
@@ -27,41 +26,32 @@ _SLICES = ("dynamic-slice", "slice", "gather")
 _STARTS = ("copy-start", "slice-start")
 
 
-class CustomCall(NamedTuple):
-    """A kernel that the compiler did not write, with the FLOPs that it says it computes, if it says so."""
-
-    target: str
-    flops: float | None
-    executions: int
-
-
-def flops(program: Program) -> float:
-    """FLOPs of matrix products, convolutions, FFTs, and custom kernels that tell theirs, on one device."""
-    total = 0.0
-    for name, instruction, times in program.instructions():
-        total += times * _flops(program.computations[name], instruction)
-    return total + sum(call.executions * (call.flops or 0.0) for call in custom_calls(program))
+def flops(program: HloProgram) -> float:
+    """FLOPs of matrix products, convolutions, FFTs, and custom kernels that report theirs, on one device."""
+    total = sum(
+        times * _flops(program.computations[name], instruction)
+        for name, instruction, times in program.instructions()
+    )
+    return total + sum(reported or 0.0 for reported in kernel_flops(program))
 
 
-def custom_calls(program: Program) -> list[CustomCall]:
-    """The custom kernels (Pallas) of a TPU program."""
-    found = []
+def kernel_flops(program: HloProgram) -> list[float | None]:
+    """What each run of a custom kernel (Pallas) says that it computes; None where it does not say."""
+    found: list[float | None] = []
     for _, instruction, times in program.instructions():
         if instruction.opcode == "custom-call" and 'target="tpu_custom_call"' in instruction.attributes:
-            told = re.search(r'"cost_estimate":(\{[^}]*\})', instruction.attributes)
-            count = float(json.loads(told[1]).get("flops", 0)) if told else None
-            found.append(CustomCall("tpu_custom_call", count, times))
+            estimate = re.search(r'"cost_estimate":(\{[^}]*\})', instruction.attributes)
+            found += times * [float(json.loads(estimate[1]).get("flops", 0)) if estimate else None]
     return found
 
 
-def moved_bytes(program: Program) -> float:
+def moved_bytes(program: HloProgram) -> float:
     """Bytes between main memory and chip, on one device."""
-    fused = _fused(program)
     return float(
         sum(
             times * _moved(program, program.computations[name], instruction)
             for name, instruction, times in program.instructions()
-            if name not in fused
+            if name not in program.inner
         )
     )
 
@@ -77,11 +67,7 @@ def _flops(computation: Computation, instruction: Instruction) -> float:
         return _convolution_flops(instruction, left, right)
     if instruction.opcode == "fft":
         # 5 n log2 n for complex input, the usual count; half of it where one side is real.
-        half = (
-            1.0
-            if "fft_type=FFT" in instruction.attributes or "fft_type=IFFT" in instruction.attributes
-            else 0.5
-        )
+        half = 1.0 if re.search("fft_type=I?FFT", instruction.attributes) else 0.5
         sizes = _numbers("fft_length", instruction)
         batch = max(out, computation[instruction.operands[0]].shapes[0].size) / math.prod(sizes)
         return half * 5.0 * batch * math.prod(sizes) * math.log2(math.prod(sizes))
@@ -98,7 +84,8 @@ def _convolution_flops(instruction: Instruction, left: Shape, right: Shape) -> f
     out = instruction.shapes[0]
     result = 2.0 * out.dims[outputs.index("b")] * out.dims[outputs.index("f")]
     result *= right.dims[kernels.index("i")]
-    window = dict(re.findall(r"(\w+)=([\dx_-]+)", _window(instruction)))
+    described = re.search(r"window=\{([^}]*)\}", instruction.attributes)
+    window = dict(re.findall(r"(\w+)=([\dx_-]+)", described[1])) if described else {}
     for axis in (label for label in outputs if label.isdigit()):
         result *= _valid_positions(
             left.dims[inputs.index(axis)],
@@ -117,27 +104,13 @@ def _valid_positions(size: int, kernel: int, out: int, window: dict[str, str]) -
     return sum(place % gap == 0 and 0 <= place // gap < size for place in places)
 
 
-def _window(instruction: Instruction) -> str:
-    return "".join(re.findall(r"window=\{([^}]*)\}", instruction.attributes)[:1])
-
-
 def _numbers(key: str, instruction: Instruction) -> list[int]:
     """The list of numbers of an attribute, such as fft_length={8,12}."""
     found = re.search(rf"\b{key}=\{{([\d,]*)\}}", instruction.attributes)
     return [int(n) for n in found[1].split(",") if n] if found else []
 
 
-def _fused(program: Program) -> set[str]:
-    """The computations whose instructions are parts of another one."""
-    inner: set[str] = set()
-    for computation in program.computations.values():
-        for instruction in computation.values():
-            if instruction.opcode not in ("while", "conditional", *CALLS):
-                inner.update(name for names in instruction.called().values() for name in names)
-    return inner
-
-
-def _moved(program: Program, computation: Computation, instruction: Instruction) -> int:
+def _moved(program: HloProgram, computation: Computation, instruction: Instruction) -> int:
     """Bytes that one instruction, not fused, reads from and writes to main memory."""
     opcode = instruction.opcode
     if opcode in _FREE or opcode.endswith("-done") or opcode.endswith("-update"):
@@ -159,7 +132,9 @@ def _moved(program: Program, computation: Computation, instruction: Instruction)
     for source, read in zip(sources, reads, strict=True):
         whole = sum(_main(shape) for shape in source.shapes)
         total += whole if read is None else min(whole, read)
-    for shape, write in zip(instruction.shapes, _spread(writes, len(instruction.shapes)), strict=True):
+    if len(writes) != len(instruction.shapes):
+        writes = [None] * len(instruction.shapes)
+    for shape, write in zip(instruction.shapes, writes, strict=True):
         total += _main(shape) if write is None else min(_main(shape), write)
     return total
 
@@ -167,10 +142,6 @@ def _moved(program: Program, computation: Computation, instruction: Instruction)
 def _main(shape: Shape) -> int:
     """Bytes of an array that lies in main memory."""
     return shape.num_bytes if shape.space == 0 else 0
-
-
-def _spread(writes: list[int | None], count: int) -> list[int | None]:
-    return writes if len(writes) == count else [None] * count
 
 
 def _slice_read(user: Instruction, position: int) -> int | None:
@@ -188,14 +159,14 @@ def _updated(computation: Computation, instruction: Instruction) -> int | None:
     return None if operand is None else computation[instruction.operands[operand]].shapes[0].num_bytes
 
 
-def _read(program: Program, fused: str, index: int) -> int | None:
+def _read(program: HloProgram, fused: str, index: int) -> int | None:
     """Bytes that a fusion reads of its operand `index`; None: all of it."""
     computation = program.computations[fused]
     (name,) = (x.name for x in computation.values() if x.opcode == "parameter" and x.argument == str(index))
     return _read_by_users(program, computation, name)
 
 
-def _read_by_users(program: Program, computation: Computation, name: str) -> int | None:
+def _read_by_users(program: HloProgram, computation: Computation, name: str) -> int | None:
     total = 0
     for user in computation.values():
         for position, operand in enumerate(user.operands):
@@ -219,7 +190,7 @@ def _is_view(instruction: Instruction) -> bool:
     return instruction.opcode == "bitcast" or (instruction.opcode == "fusion" and aliased)
 
 
-def _written(program: Program, fused: str) -> list[int | None]:
+def _written(program: HloProgram, fused: str) -> list[int | None]:
     """Bytes that a fusion writes of each of its results; None: all of it."""
     computation = program.computations[fused]
     root = program.root(fused)

@@ -13,7 +13,7 @@ from fnet_jax.core.mesh import axis_size
 from fnet_jax.nn.encoder import describe_layers
 from fnet_jax.tools.aot import hlo_cost
 from fnet_jax.tools.aot.compile import Compiled
-from fnet_jax.tools.aot.hlo import Collective, Program
+from fnet_jax.tools.aot.hlo import Collective, HloProgram
 from fnet_jax.train import perf
 from fnet_jax.train.memory import Memory, describe_layout, memory_of
 
@@ -21,7 +21,7 @@ _SECONDS_PER_DAY = 86_400
 
 
 @dataclasses.dataclass(frozen=True)
-class Bound:
+class TimeBound:
     """A lower bound on the time of a step: each unit at its peak, all at once.
 
     Attributes:
@@ -47,7 +47,7 @@ class Bound:
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class StepReport:
     """All figures are per device and step unless said otherwise.
 
     Attributes:
@@ -61,14 +61,14 @@ class Report:
         length: L.
         layout: where the parameters lie, see `train.memory.describe_layout`.
         memory: see `train.memory.Memory`.
-        flops: of matrix products, convolutions, FFTs and custom kernels that tell theirs.
+        flops: of matrix products, convolutions, FFTs and custom kernels that report theirs.
         model_flops: that the maths needs, with fast transforms, see `perf.train_flops_per_example`.
         bytes: between main memory and chip.
-        silent_kernels: custom kernels that do not tell their FLOPs.
+        silent_kernels: custom kernels that do not report their FLOPs.
         collectives: every communication.
         activation: bytes of one device's part of [B, L, D] in the dtype of the computation.
         gathered: the all-gathers at least as large as that, of anything but what is gathered on purpose.
-        bound: see `Bound`.
+        bound: see `TimeBound`.
         compile_seconds: to trace, lower and compile here.
     """
 
@@ -89,7 +89,7 @@ class Report:
     collectives: list[Collective]
     activation: int
     gathered: list[Collective]
-    bound: Bound
+    bound: TimeBound
     compile_seconds: float
 
     @property
@@ -129,18 +129,12 @@ class Report:
         ]
         values = {key: value for key, value in dataclasses.asdict(self).items() if key != "gathered"}
         bound = {**values["bound"], "seconds": self.bound.seconds, "limit": self.bound.limit}
-        return {
-            **values,
-            "collectives": collectives,
-            "bound": bound,
-            "devices": self.devices,
-            "fits": self.fits,
-            "tokens_per_second": self.tokens_per_second,
-            "days_per_million_steps": self.days_per_million_steps,
-        }
+        derived = ("devices", "fits", "tokens_per_second", "days_per_million_steps")
+        values |= {"collectives": collectives, "bound": bound}
+        return values | {name: getattr(self, name) for name in derived}
 
 
-def analyse(compiled: Compiled, topology: str) -> Report:
+def analyse(compiled: Compiled, topology: str) -> StepReport:
     """Reads the figures off a compiled step.
 
     Raises:
@@ -150,7 +144,7 @@ def analyse(compiled: Compiled, topology: str) -> Report:
     config, devices = setup.config, setup.mesh.size
     kind = setup.mesh.devices.flat[0].device_kind
     chip = chip_of(kind, topology)
-    program = Program(compiled.executable.as_text() or "")
+    program = HloProgram(compiled.executable.as_text() or "")
     collectives = program.collectives()
     training = compiled.step == "train"
     batch_size = config.train.train_batch_size if training else config.train.eval_batch_size
@@ -166,7 +160,7 @@ def analyse(compiled: Compiled, topology: str) -> Report:
     }
     needed = perf.train_flops_per_example(model, setup.objective.predictions)
     flops, moved = hlo_cost.flops(program), hlo_cost.moved_bytes(program)
-    return Report(
+    return StepReport(
         topology=topology,
         device_kind=kind,
         mesh=dict(setup.mesh.shape),
@@ -180,11 +174,11 @@ def analyse(compiled: Compiled, topology: str) -> Report:
         flops=flops,
         model_flops=needed * batch_size / devices / (1 if training else 3),
         bytes=moved,
-        silent_kernels=sum(call.executions for call in hlo_cost.custom_calls(program) if not call.flops),
+        silent_kernels=sum(not reported for reported in hlo_cost.kernel_flops(program)),
         collectives=collectives,
         activation=activation,
         gathered=[c for c in collectives if is_activation_gather(c, activation, expected)],
-        bound=Bound(
+        bound=TimeBound(
             compute=flops / chip.bf16_flops,
             memory=moved / chip.hbm_bandwidth,
             links=sent_bytes(collectives, devices) / chip.link_bandwidth if chip.link_bandwidth else None,

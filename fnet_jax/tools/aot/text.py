@@ -1,34 +1,20 @@
 """The report of a compiled step, for a person."""
 
 from fnet_jax.core.mesh import describe_mesh
-from fnet_jax.tools.aot.hlo import Collective
-from fnet_jax.tools.aot.report import Report
+from fnet_jax.tools.aot.report import StepReport
 from fnet_jax.tools.markdown import duration, markdown
 from fnet_jax.train.memory import show_bytes
 
 CAVEAT = "These are figures of the compiler and of data sheets. Nothing ran; no time here was measured."
 
 
-def describe(report: Report) -> str:
+def describe(report: StepReport) -> str:
     """The whole report."""
-    return "\n".join(
-        [
-            *_what(report),
-            "",
-            *report.layout,
-            "",
-            *_memory(report),
-            "",
-            *_work(report),
-            "",
-            *_links(report),
-            "",
-            CAVEAT,
-        ]
-    )
+    parts = (_what(report), report.layout, _memory(report), _work(report), _links(report), [CAVEAT])
+    return "\n\n".join("\n".join(lines) for lines in parts)
 
 
-def _what(report: Report) -> list[str]:
+def _what(report: StepReport) -> list[str]:
     model = report.model
     return [
         f"topology     {report.topology}: {report.devices} devices, {report.device_kind}",
@@ -40,7 +26,7 @@ def _what(report: Report) -> list[str]:
     ]
 
 
-def _memory(report: Report) -> list[str]:
+def _memory(report: StepReport) -> list[str]:
     memory = report.memory
     rows = {
         "parameters": memory.parameters,
@@ -55,7 +41,7 @@ def _memory(report: Report) -> list[str]:
     return ["memory per device", *lines[:-2], lines[-2] + share, lines[-1]]
 
 
-def _work(report: Report) -> list[str]:
+def _work(report: StepReport) -> list[str]:
     bound = report.bound
     links = "links not published" if bound.links is None else f"{show_seconds(bound.links)} for the links"
     lines = [
@@ -75,10 +61,20 @@ def _work(report: Report) -> list[str]:
     return lines
 
 
-def _links(report: Report) -> list[str]:
+def _links(report: StepReport) -> list[str]:
     if not report.collectives:
         return ["communication: none"]
-    rows = [_row(collective) for collective in report.collectives]
+    rows = [
+        [
+            collective.kind,
+            str(len(collective.shapes)),
+            show_bytes(collective.num_bytes),
+            str(collective.executions),
+            "yes" if collective.in_loop else "no",
+            str(collective.group or "all"),
+        ]
+        for collective in report.collectives
+    ]
     table = markdown(["kind", "arrays", "size", "runs", "in a loop", "devices"], rows).splitlines()
     lines = ["communication", *(f"  {line}" for line in table)]
     for collective in report.gathered:
@@ -87,17 +83,6 @@ def _links(report: Report) -> list[str]:
             f"({show_bytes(report.activation)}), in {collective.origin}"
         )
     return lines
-
-
-def _row(collective: Collective) -> list[str]:
-    return [
-        collective.kind,
-        str(len(collective.shapes)),
-        show_bytes(collective.num_bytes),
-        str(collective.executions),
-        "yes" if collective.in_loop else "no",
-        str(collective.group or "all"),
-    ]
 
 
 def show_seconds(seconds: float) -> str:

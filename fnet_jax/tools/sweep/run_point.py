@@ -6,14 +6,12 @@ trains as D/point.json says and leaves D/result.json. `tools/sweep/run.py` start
 takes nothing with it, and afterwards its memory and its devices are free.
 """
 
-import math
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from absl import flags
 
@@ -28,11 +26,12 @@ def train_and_evaluate(directory: str) -> int:
     begin = time.monotonic()
 
     from fnet_jax.train.evaluate import evaluate_checkpoint
+    from fnet_jax.train.logs.results import without_nan
     from fnet_jax.train.loop import train
 
     code = train(config, directory)
     if code == 0:
-        values = {name: _finite(value) for name, value in evaluate_checkpoint(config, directory).items()}
+        values = without_nan(evaluate_checkpoint(config, directory))
         save_result(directory, 0, time.monotonic() - begin, "", values)
     return code
 
@@ -56,11 +55,6 @@ def predict(directory: str, task: str, splits: Sequence[str]) -> None:
     for split in splits:
         made = os.path.join(directory, f"predictions-{task}-{split}.jsonl")
         os.replace(made, predictions_file(directory, task, split))
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no nan: null in its place."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _stop_with_parent() -> None:

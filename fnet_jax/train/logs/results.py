@@ -66,15 +66,18 @@ def _shown(form: str, value: float | None) -> str:
 
 def record(workdir: str, values: dict[str, Any]) -> str:
     """Appends the result to WORKDIR/eval.jsonl and returns it as one JSON line."""
-    line = json.dumps({name: _finite(value) for name, value in values.items()})
+    line = json.dumps(without_nan(values))
     with open(os.path.join(workdir, EVAL_FILE), "a", encoding="utf-8") as file:
         file.write(line + "\n")
     return line
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no nan: null in its place."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    """The values with None in place of what is not finite, for which JSON has no word."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 def read_results(workdir: str) -> list[dict[str, Any]]:

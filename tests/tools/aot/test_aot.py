@@ -17,8 +17,8 @@ from fnet_jax.core.mesh import batch_sharding, create_mesh
 from fnet_jax.nn.heads import param_count
 from fnet_jax.tools.aot import compile as aot_compile
 from fnet_jax.tools.aot.env import ENVIRONMENT
-from fnet_jax.tools.aot.hlo import Collective, Program, Shape
-from fnet_jax.tools.aot.report import Bound, analyse, is_activation_gather, sent_bytes
+from fnet_jax.tools.aot.hlo import Collective, HloProgram, Shape
+from fnet_jax.tools.aot.report import TimeBound, analyse, is_activation_gather, sent_bytes
 from fnet_jax.tools.aot.text import describe, show_seconds
 from fnet_jax.train.concrete import facts_without_data
 from fnet_jax.train.setup import set_up
@@ -229,7 +229,7 @@ def test_a_gathered_activation_is_found():
     x = jax.ShapeDtypeStruct((16, 8, 12), jnp.float32, sharding=batch_sharding(mesh))
     with jax.set_mesh(mesh):
         text = jax.jit(lambda x: jnp.fft.fft2(x).real).lower(x).compile().as_text()
-    found = Program(text).collectives()
+    found = HloProgram(text).collectives()
     activation = 16 // mesh.size * 8 * 12 * 4
     assert any(is_activation_gather(collective, activation, set()) for collective in found)
 
@@ -262,8 +262,8 @@ def test_bytes_that_have_to_be_sent():
 
 
 def test_the_slowest_unit_sets_the_bound():
-    assert (Bound(3.0, 2.0, None).seconds, Bound(3.0, 2.0, None).limit) == (3.0, "compute")
-    assert (Bound(3.0, 2.0, 4.0).seconds, Bound(3.0, 2.0, 4.0).limit) == (4.0, "links")
+    assert (TimeBound(3.0, 2.0, None).seconds, TimeBound(3.0, 2.0, None).limit) == (3.0, "compute")
+    assert (TimeBound(3.0, 2.0, 4.0).seconds, TimeBound(3.0, 2.0, 4.0).limit) == (4.0, "links")
 
 
 def test_figures_for_a_person():

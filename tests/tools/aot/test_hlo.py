@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import pytest
 
 from fnet_jax.core.mesh import batch_sharding, create_mesh, replicated
-from fnet_jax.tools.aot.hlo import Program, Shape, collective_kinds
+from fnet_jax.tools.aot.hlo import HloProgram, Shape
 from fnet_jax.tools.aot.hlo_cost import moved_bytes
+from tests.hlo import collective_kinds
 
 
 def compiled(fn, *shapes, sharded=1):
@@ -24,7 +25,7 @@ def compiled(fn, *shapes, sharded=1):
 
 def test_a_gradient_is_reduced_once():
     text = compiled(lambda x_BD, g_BF: x_BD.T @ g_BF, (16, 24), (16, 40), sharded=2)
-    (found,) = Program(text).collectives()
+    (found,) = HloProgram(text).collectives()
     assert (found.kind, found.num_bytes) == ("all-reduce", 24 * 40 * 4)
     assert (found.executions, found.in_loop, found.group) == (1, False, 8)
 
@@ -44,7 +45,7 @@ def test_a_gradient_is_reduced_once():
 def test_devices_that_take_part(attributes, group):
     gather = f"  %y = f32[4]{{0}} all-gather(%x), {attributes}, dimensions={{0}}"
     text = f"ENTRY %main (x: f32[4]) -> f32[4] {{\n{gather}\n}}"
-    (found,) = Program(text).collectives()
+    (found,) = HloProgram(text).collectives()
     assert found.group == group
 
 
@@ -57,10 +58,10 @@ def test_a_collective_spread_over_fusions_counts_once():
     calls = [f"%f{i} = f32[4]{{0}} fusion(%x), kind=kCustom, calls=%part.{i}" for i in range(3)]
     lines = "\n  ".join([*calls, gather.format("a"), gather.format("b")])
     text = f"{fusions}ENTRY %main (x: f32[4]) -> f32[4] {{\n  {lines}\n}}"
-    assert len(Program(text).collectives()) == 1 + 2
+    assert len(HloProgram(text).collectives()) == 1 + 2
     on_chip = text.replace("ROOT %g = f32[4]{0}", "ROOT %g = f32[4]{0:S(1)}", 1)
     assert on_chip != text
-    assert len(Program(on_chip).collectives()) == 1 + 2
+    assert len(HloProgram(on_chip).collectives()) == 1 + 2
 
 
 def test_a_collective_that_runs_beside_the_rest():
@@ -76,9 +77,9 @@ ENTRY %main (x: f32[4]) -> f32[4] {
   ROOT %done = f32[4]{0} call-done(%start)
 }
 """
-    (found,) = Program(text.replace(", to_apply=%add", "")).collectives()
+    (found,) = HloProgram(text.replace(", to_apply=%add", "")).collectives()
     assert (found.kind, found.num_bytes) == ("all-reduce", 16)
-    assert moved_bytes(Program(text.replace(", to_apply=%add", ""))) == 2 * 16
+    assert moved_bytes(HloProgram(text.replace(", to_apply=%add", ""))) == 2 * 16
 
 
 def test_a_fused_reduce_scatter():
@@ -93,12 +94,12 @@ def test_a_fused_reduce_scatter():
 ENTRY %main (x: f32[8]) -> f32[2] {
   ROOT %f = f32[2]{0} fusion(%x), kind=kCustom, calls=%all-reduce-scatter.1
 }"""
-    (found,) = Program(text).collectives()
+    (found,) = HloProgram(text).collectives()
     assert (found.kind, found.num_bytes, found.group) == ("reduce-scatter", 8, 4)
 
 
 def test_a_gather_has_the_size_of_its_result():
-    (found,) = Program(compiled(lambda x_BD: x_BD, (16, 24))).collectives()
+    (found,) = HloProgram(compiled(lambda x_BD: x_BD, (16, 24))).collectives()
     assert (found.kind, found.num_bytes) == ("all-gather", 16 * 24 * 4)
     assert [shape.dims for shape in found.shapes] == [(16, 24)]
 
@@ -116,7 +117,7 @@ def reduced_in_loops(x_BD, outer, inner):
 
 
 def test_nested_loops_multiply():
-    program = Program(compiled(lambda x: reduced_in_loops(x, outer=3, inner=5), (16, 24)))
+    program = HloProgram(compiled(lambda x: reduced_in_loops(x, outer=3, inner=5), (16, 24)))
     (found,) = program.collectives()
     assert (found.kind, found.num_bytes, found.executions, found.in_loop) == ("all-reduce", 24 * 4, 15, True)
     assert "reduce_sum" in found.origin
@@ -126,14 +127,14 @@ def test_trip_counts_without_the_compilers_note():
     """As on a TPU, whose programs do not carry it."""
     text = compiled(lambda x: reduced_in_loops(x, outer=3, inner=5), (16, 24))
     assert '"known_trip_count"' in text
-    (found,) = Program(text.replace('"known_trip_count"', '"unknown"')).collectives()
+    (found,) = HloProgram(text.replace('"known_trip_count"', '"unknown"')).collectives()
     assert found.executions == 15
 
 
 def test_a_loop_of_unknown_length_is_refused():
     text = compiled(lambda x: jax.lax.while_loop(lambda y: jnp.sum(y) < 1e3, lambda y: 2 * y, x), (16, 24))
     with pytest.raises(ValueError, match="trip count of loop"):
-        Program(text).collectives()
+        HloProgram(text).collectives()
 
 
 def test_no_communication():
@@ -177,13 +178,13 @@ ENTRY %main (p: bf16[4,8]) -> bf16[16,8] {
 
 def test_the_text_of_a_tpu_program():
     """Layouts with memory spaces, a limit that is carried through the loop, an asynchronous pair."""
-    program = Program(TPU_PROGRAM)
+    program = HloProgram(TPU_PROGRAM)
     gather, reduce = sorted(program.collectives(), key=lambda found: found.kind)
     assert (gather.kind, gather.num_bytes, gather.executions, gather.in_loop) == ("all-gather", 256, 1, False)
     assert gather.origin == "jit(f)/gather"
     assert (reduce.num_bytes, reduce.executions, reduce.in_loop) == (64 + 12, 7, True)
     assert reduce.shapes == (Shape("bf16", (4, 8), space=1), Shape("f32", (3,)))
-    assert program.executions["add"] == 0
+    assert program.runs["add"] == (0, False)
 
 
 @pytest.mark.parametrize(
