@@ -178,7 +178,11 @@ def test_the_original_s_optimizer_goes_on_here(tmp_path):
     src, dst = str(tmp_path / "linear_checkpoint"), str(tmp_path / "w")
     converted, _ = convert.convert(convert.Request("google", src, "workdir", dst, keep_optimizer=True))
     config = converted.config
-    config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_train_steps=9))
+    config = dataclasses.replace(
+        config,
+        train=dataclasses.replace(config.train, num_train_steps=9),
+        optim=dataclasses.replace(config.optim, num_warmup_steps=1),
+    )
     setup = set_up(config, devices=jax.devices()[:1], facts=facts_without_data(config))
     checkpointer = Checkpointer(dst, read_only=True)
     state = checkpointer.restore(checkpointer.latest(), setup.abstract)
