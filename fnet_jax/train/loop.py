@@ -85,18 +85,18 @@ class _Loop:
         setup: Setup,
         state: TrainState,
         start_step: int,
+        best: BestTracker,
         checkpointer: Checkpointer,
         stopped_by: Callable[[], int],
         stopwatch: perf.Stopwatch,
     ):
         self._setup, self._config, self._checkpointer = setup, setup.config, checkpointer
-        self._state, self._step, self._start_step = state, start_step, start_step
+        self._state, self._step, self._start_step, self._best = state, start_step, start_step, best
         self._num_steps = setup.config.train.num_train_steps
         self._stopped_by, self._stopwatch = stopped_by, stopwatch
         self._saved = -1 if hosts.broadcast(checkpointer.latest()) is None else start_step
         self._progress = Progress(setup, start_step, stopwatch)
         self._profile = perf.ProfileWindow(setup.config.log, setup.workdir, self._progress.say)
-        self._best = BestTracker(setup.config.train, hosts.broadcast(checkpointer.best()))
 
     def run(self) -> int:
         """Trains until done or stopped; returns the exit code."""
