@@ -57,7 +57,7 @@ def train(config: Config, workdir: str, started: float | None = None) -> int:
     compile_cache.enable()
     held = lock.lock_workdir(workdir)
     try:
-        # Waiting for data is part of a step; it would be written down twice a step.
+        # Waiting for data is part of a step: to note it would write the file twice a step.
         note = lambda part: held.note(part) if held and part != "data" else None  # noqa: E731
         return _train(config, workdir, perf.Stopwatch(started, note))
     finally:
@@ -127,7 +127,7 @@ class _Loop:
         """The loop; returns the number of the signal that stopped it, or 0."""
         train = self._config.train
         while True:
-            step = self._step  # the state is that after so many steps
+            step = self._step  # so many steps have made the state
             is_last = step == self._num_steps
             stopped = self._stopped_by()
 

@@ -1,4 +1,4 @@
-"""What the loop has seen: sums of steps, windows between two lines of metrics, and who is told."""
+"""Metrics of the running training: read from the devices, averaged between two lines, written and printed."""
 
 import contextlib
 import math
@@ -21,11 +21,11 @@ from fnet_jax.train.logs.writers import (
 )
 from fnet_jax.train.setup import Setup
 
-PAUSES = ("restart", "compile", "save", "evaluate")  # parts of the time that say nothing of the speed
+PAUSES = ("restart", "compile", "save", "evaluate")  # parts of the time that do not count for the speed
 
 
 class DivergedError(ArithmeticError):
-    """The loss or the gradient is no finite number."""
+    """The loss or the gradient norm is not a finite number."""
 
 
 class Progress:
@@ -77,7 +77,7 @@ class Progress:
         self._pending = (step, sums)
 
     def read(self) -> None:
-        """Reads what is outstanding, waiting for its step.
+        """Reads the sums of the step that was dispatched last, and so waits for it.
 
         Raises:
             DivergedError: if the loss or the gradient is no finite number and `train.on_nan` is "stop", or

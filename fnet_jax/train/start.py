@@ -113,7 +113,7 @@ def restore_newest(checkpointer: Checkpointer, abstract: TrainState) -> tuple[Tr
 def _try_restore(
     checkpointer: Checkpointer, step: int, abstract: TrainState
 ) -> tuple[str, TrainState | None]:
-    """What is wrong with a checkpoint, or the state."""
+    """What is wrong with a checkpoint and None, or "" and the state that it holds."""
     if fault := checkpointer.fault(step, ""):
         return fault, None
     try:
@@ -122,7 +122,7 @@ def _try_restore(
         raise
     except Exception as error:
         if checksums.exist(checkpointer.folder(step)) or hosts.count() > 1:
-            raise  # the files are what was saved: not their fault
+            raise  # the checksums are right, so the files are not the cause
         return reason(error), None
 
 

@@ -1,4 +1,4 @@
-"""What `tools/preflight/__main__.py` finds out about the data of a run, without making any."""
+"""What `tools/preflight/__main__.py` finds out about the data of a run, without preparing any."""
 
 import dataclasses
 import hashlib

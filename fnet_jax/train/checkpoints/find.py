@@ -1,4 +1,4 @@
-"""Which checkpoint is meant, for those who only read."""
+"""Finds the checkpoint to read: that of a step, the best one or the newest."""
 
 import os
 
