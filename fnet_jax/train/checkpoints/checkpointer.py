@@ -45,6 +45,7 @@ class Checkpointer:
         self.directory = os.path.join(os.path.abspath(workdir), CHECKPOINT_DIR)
         self._saving = -1
         self._read_only = read_only
+        asynchronous = ocp.AsyncOptions(post_finalization_callback=self._write_checksums)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_keep(max_to_keep),
             best_fn=rank,
