@@ -33,18 +33,9 @@ _DATA_PLACES = ("dir", "corpus", "validation", "test")
 
 # The keys of `model` that say which parameters it has.
 _MODEL_SHAPE = (
-    "mixer",
-    "num_attention_layers",
-    "attention_layout",
-    "num_layers",
-    "d_model",
-    "d_emb",
-    "d_ff",
-    "num_heads",
-    "max_seq_length",
-    "type_vocab_size",
-    "vocab_size",
-)
+    "mixer", "num_attention_layers", "attention_layout", "num_layers", "d_model", "d_emb", "d_ff",
+    "num_heads", "max_seq_length", "type_vocab_size", "vocab_size",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
