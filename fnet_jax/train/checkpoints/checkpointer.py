@@ -53,9 +53,7 @@ class Checkpointer:
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
             enable_async_checkpointing=not read_only,
-            async_options=None
-            if read_only
-            else ocp.AsyncOptions(post_finalization_callback=self._write_checksums),
+            async_options=None if read_only else asynchronous,
             lightweight_initialize=True,  # a damaged checkpoint is found when it is restored
         )
         exists = os.path.isdir(self.directory) or not read_only
