@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from fnet_jax.core.batch import Batch
-from fnet_jax.core.config import Config, Task
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import MachineError, UserError, reason
 from fnet_jax.runtime import hosts
 from fnet_jax.tasks.interface import Scores
@@ -197,7 +197,7 @@ def on_task(config: Config, task: str) -> Config:
         raise UserError(
             f"--tasks={task}: valid are {', '.join(TASKS)}, and the checkpoint must be of a labelled task"
         )
-    return dataclasses.replace(config, task=cast(Task, task))
+    return dataclasses.replace(config, task=task)
 
 
 def evaluate_checkpoint(
