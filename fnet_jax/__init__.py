@@ -1,7 +1,7 @@
 """FNet on today's JAX: pretrain, fine-tune, evaluate and use Fourier-mixing encoders.
 
 Read in this order: `nn.transforms`, `nn.mixers`, `nn.encoder`, `nn.heads`, `train.step`, `train.loop`.
-To use a trained model: `fnet_jax.load(DIR)`, which is `inference.model.load`.
+To use a trained model: `fnet_jax.load(DIR)`, which is `inference.model.load`; docs/library.md.
 """
 
 from typing import TYPE_CHECKING, Any

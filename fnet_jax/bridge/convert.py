@@ -1,8 +1,8 @@
 """From one kind of model files to another: read, write beside the destination, verify, move there."""
 
 import dataclasses
+import itertools
 import os
-import shutil
 from typing import Any, Literal
 
 import jax
@@ -11,8 +11,8 @@ import optax
 import safetensors
 
 from fnet_jax.bridge import google, huggingface, portable, verify, workdirs
+from fnet_jax.bridge.huggingface_names import ARCHITECTURES
 from fnet_jax.bridge.loaded import Loaded
-from fnet_jax.bridge.names import ARCHITECTURES
 from fnet_jax.bridge.read import read
 from fnet_jax.core.config import PRETRAINING, Head, Mixer
 from fnet_jax.core.errors import MachineError, UserError, reason
@@ -23,18 +23,11 @@ from fnet_jax.train.optim import make_optimizer
 
 Source = Literal["huggingface", "google", "fnet_jax"]
 Target = Literal["workdir", "huggingface", "fnet_jax", "google"]
-# What reads what was written.
-_KINDS: dict[Target, Source] = {
-    "workdir": "fnet_jax",
-    "huggingface": "huggingface",
-    "fnet_jax": "fnet_jax",
-    "google": "google",
-}
 
 
 @dataclasses.dataclass(frozen=True)
-class Request:
-    """What is to be converted.
+class Conversion:
+    """One conversion.
 
     Attributes:
         source: kind of the files to read; fnet_jax are workdirs and portable folders.
@@ -63,11 +56,11 @@ class Request:
     hf_mask_spacing: bool = False
 
 
-def convert(request: Request, with_verify: bool = False) -> tuple[Loaded, list[str]]:
+def convert(request: Conversion, with_verify: bool = False) -> tuple[Loaded, list[str]]:
     """Converts; nothing is left at the destination if anything fails.
 
     Args:
-        request: what is to be converted.
+        request: what to convert, and into what.
         with_verify: compare the logits of both sides before what was written gets its place.
 
     Returns:
@@ -90,7 +83,7 @@ def convert(request: Request, with_verify: bool = False) -> tuple[Loaded, list[s
     return loaded, said
 
 
-def next_steps(request: Request, loaded: Loaded) -> list[str]:
+def next_steps(request: Conversion, loaded: Loaded) -> list[str]:
     """Commands and calls that use what was written."""
     dst = request.dst
     if request.target == "google":
@@ -108,7 +101,7 @@ def next_steps(request: Request, loaded: Loaded) -> list[str]:
     return steps
 
 
-def load(request: Request) -> Loaded:
+def load(request: Conversion) -> Loaded:
     """Reads the source.
 
     Raises:
@@ -121,27 +114,25 @@ def load(request: Request) -> Loaded:
     return read(request.src, request.step)
 
 
-def _verify(request: Request, loaded: Loaded, folder: str) -> list[str]:
+def _verify(request: Conversion, loaded: Loaded, folder: str) -> list[str]:
     """Sentences on how far both sides are apart; those of transformers are computed by it, if it is there.
 
     Raises:
         MachineError: if by more than `verify.TOLERANCE`.
     """
-    written = load(dataclasses.replace(request, source=_KINDS[request.target], src=folder, step=None))
+    kind: Source = "fnet_jax" if request.target == "workdir" else request.target
+    written = load(dataclasses.replace(request, source=kind, src=folder, step=None))
     is_there = verify.can_run_theirs()
 
-    def outputs(kind: str, path: str, model: Loaded, inputs: verify.Inputs) -> list[np.ndarray]:
-        if kind == "huggingface" and is_there:
-            return verify.theirs(path, model.head, inputs)
-        return verify.ours(model, inputs)
-
-    left, right = (
-        [part for inputs in verify.probes(loaded) for part in outputs(kind, path, model, inputs)]
-        for kind, path, model in (
-            (request.source, request.src, loaded),
-            (request.target, folder, written),
+    def outputs(kind: str, path: str, model: Loaded) -> list[np.ndarray]:
+        by_theirs = kind == "huggingface" and is_there
+        outputs = (
+            verify.theirs(path, model.head, inputs) if by_theirs else verify.ours(model, inputs)
+            for inputs in verify.probes(loaded)
         )
-    )
+        return list(itertools.chain.from_iterable(outputs))
+
+    left, right = outputs(request.source, request.src, loaded), outputs(request.target, folder, written)
     difference = verify.largest_difference(left, right)
     how = "here"
     if "huggingface" in (request.source, request.target):
@@ -157,31 +148,30 @@ def _verify(request: Request, loaded: Loaded, folder: str) -> list[str]:
 
 
 def _with_tokenizer(loaded: Loaded, given: str) -> Loaded:
-    """The model with the tokenizer that was given, if one was; it must have the model's pieces."""
+    """The model with the tokenizer that was given, if one was; it must have the model's vocabulary."""
     path = os.path.abspath(os.path.expanduser(given)) if given else loaded.tokenizer_path
     if path is None:
         return loaded
-    pieces, vocab_size = load_tokenizer(path).vocab_size, loaded.config.model.vocab_size
-    if pieces != vocab_size:
-        raise UserError(f"the tokenizer {path} has {pieces} pieces, the model {vocab_size}; give its own")
+    size, vocab_size = load_tokenizer(path).vocab_size, loaded.config.model.vocab_size
+    if size != vocab_size:
+        raise UserError(f"the tokenizer {path} has {size} pieces, the model {vocab_size}; give its own")
     return dataclasses.replace(loaded, tokenizer_path=path)
 
 
-def _write(request: Request, loaded: Loaded, folder: str, dst: str) -> None:
+def _write(request: Conversion, loaded: Loaded, folder: str, dst: str) -> None:
     if request.target == "workdir":
         optimizer = _optimizer(request, loaded) if request.keep_optimizer else ()
-        workdirs.write(_at_home(loaded, dst), folder, *optimizer)
+        workdirs.write(_with_own_tokenizer(loaded, dst), folder, *optimizer)
     elif request.target == "huggingface":
         huggingface.write(loaded, folder, request.hf_mask_spacing)
     elif request.target == "fnet_jax":
         portable.write(loaded, folder)
     else:
         google.write(loaded, os.path.join(folder, "checkpoint_0"))
-        if loaded.tokenizer_path:
-            shutil.copyfile(loaded.tokenizer_path, os.path.join(folder, google.TOKENIZER))
+        loaded.copy_tokenizer(folder, google.TOKENIZER)
 
 
-def _optimizer(request: Request, loaded: Loaded) -> tuple[int, Any]:
+def _optimizer(request: Conversion, loaded: Loaded) -> tuple[int, Any]:
     """The step and the optimizer's state of the original checkpoint, as a run of ours has it."""
     moments = google.read_moments(request.src, loaded)
     config = loaded.config
@@ -191,8 +181,8 @@ def _optimizer(request: Request, loaded: Loaded) -> tuple[int, Any]:
     return moments.step, optax.tree.set(fresh, count=count, mu=moments.mean, nu=moments.square)
 
 
-def _at_home(loaded: Loaded, dst: str) -> Loaded:
-    """Its data, once they are prepared, get the tokenizer of the model, not a new one."""
+def _with_own_tokenizer(loaded: Loaded, dst: str) -> Loaded:
+    """A model to pretrain further: its data, once prepared, get its tokenizer and not a new one."""
     config = loaded.config
     if config.task not in PRETRAINING or loaded.tokenizer_path is None:
         return loaded

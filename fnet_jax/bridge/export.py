@@ -9,7 +9,6 @@ import importlib.metadata
 import importlib.util
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -31,7 +30,6 @@ from fnet_jax.nn.heads import make_model
 Format = Literal["stablehlo", "onnx"]
 Platform = Literal["cpu", "cuda", "tpu"]
 
-FORMATS: tuple[Format, ...] = get_args(Format)
 PLATFORMS: tuple[Platform, ...] = get_args(Platform)
 PROGRAMS: dict[Format, str] = {"stablehlo": "model.stablehlo", "onnx": "model.onnx"}
 MANIFEST = "export.json"
@@ -52,21 +50,14 @@ OUTPUTS: dict[Head, tuple[str, ...]] = {
 def write(loaded: Loaded, folder: str, form: Format, platforms: Sequence[Platform] = PLATFORMS) -> None:
     """Writes program, parameters, tokenizer and `MANIFEST` into a folder that exists and is empty.
 
-    Args:
-        loaded: the model.
-        folder: to be filled.
-        form: of the program.
-        platforms: that StableHLO is lowered for.
-
     Raises:
         UserError: if what the format needs is not installed, or it cannot hold the model.
     """
     loaded = _exportable(loaded, form)
     path = os.path.join(folder, PROGRAMS[form])
     if form == "onnx":
-        write_onnx(loaded, path)
-        if loaded.tokenizer_path:
-            shutil.copyfile(loaded.tokenizer_path, os.path.join(folder, TOKENIZER_FILE))
+        _write_onnx(loaded, path)
+        loaded.copy_tokenizer(folder)
     else:
         portable.write(loaded, folder)
         with open(path, "wb") as file:
@@ -85,12 +76,8 @@ def stablehlo(loaded: Loaded, platforms: Sequence[Platform] = PLATFORMS) -> jax.
     return program(_abstract(loaded), *_inputs(loaded).values())
 
 
-def write_onnx(loaded: Loaded, path: str) -> None:
-    """Writes an ONNX file, its parameters inside.
-
-    Raises:
-        UserError: if jax2onnx is not installed, or cannot convert the model.
-    """
+def _write_onnx(loaded: Loaded, path: str) -> None:
+    """Writes an ONNX file, its parameters inside."""
     if "dct" in layer_mixers(loaded.config.model):  # it decides by platform, which jax2onnx does not know
         raise UserError("model.mixer='dct' has no way to ONNX; --format=stablehlo takes it")
     if importlib.util.find_spec("jax2onnx") is None:

@@ -16,7 +16,7 @@ import flax.serialization
 
 from fnet_jax.bridge import google_model, msgpack_file
 from fnet_jax.bridge.google_model import Tensors
-from fnet_jax.bridge.loaded import Loaded, flat, nested, run_config
+from fnet_jax.bridge.loaded import Loaded, find_tokenizer, flat, nested, run_config
 from fnet_jax.bridge.msgpack_file import Tree
 from fnet_jax.bridge.name_tables import FileTensor, gather, scatter
 from fnet_jax.core.config import Mixer
@@ -53,11 +53,10 @@ def read(path: str, mixer: Mixer | None = None, seed: int = 0) -> Loaded:
     tensors = _parameters(path, msgpack_file.index(path))
     head, model = google_model.describe(path, tensors, mixer)
     config = run_config(head, model)
-    variables = {"params": nested(gather(path, google_model.rows(head, model, tensors), tensors))}
+    variables = {"params": nested(gather(path, google_model.name_table(head, model, tensors), tensors))}
     if "random" in layer_mixers(model):
         variables["constants"] = google_model.random_constants(model, seed)
-    tokenizer = os.path.join(os.path.dirname(path), TOKENIZER)
-    return Loaded(config, head, variables, tokenizer if os.path.isfile(tokenizer) else None)
+    return Loaded(config, head, variables, find_tokenizer(os.path.dirname(path), TOKENIZER))
 
 
 def read_moments(path: str, loaded: Loaded) -> Moments:
@@ -68,7 +67,7 @@ def read_moments(path: str, loaded: Loaded) -> Moments:
     """
     path = _file(path)
     step, mean, square = _optimizer(path, msgpack_file.index(path))
-    table = google_model.rows(loaded.head, loaded.config.model, mean)
+    table = google_model.name_table(loaded.head, loaded.config.model, mean)
     return Moments(step, *(nested(gather(path, table, tensors)) for tensors in (mean, square)))
 
 
@@ -85,7 +84,7 @@ def write(loaded: Loaded, path: str) -> None:
             f"the original FNet has no model of mixer={model.mixer!r} with head {loaded.head!r}; "
             "convert --to=fnet_jax, which takes any"
         )
-    table = google_model.rows(loaded.head, model, ())
+    table = google_model.name_table(loaded.head, model, ())
     target = nested(dict(scatter(table, flat(loaded.variables["params"]))))
     with atomic_file(path) as file:
         file.writelines(_packed({"target": target}))
@@ -151,5 +150,5 @@ def _adam(tree: Any) -> Tree:
 
 
 def _tensors(tree: Any) -> dict[str, FileTensor]:
-    leaves = msgpack_file.flat(tree) if isinstance(tree, dict) else ()
-    return {name: leaf for name, leaf in leaves if isinstance(leaf, FileTensor)}
+    leaves = flat(tree) if isinstance(tree, dict) else {}
+    return {name: leaf for name, leaf in leaves.items() if isinstance(leaf, FileTensor)}

@@ -11,10 +11,10 @@ import jax
 import numpy as np
 
 from fnet_jax.bridge.inputs import abstract_variables
-from fnet_jax.bridge.name_tables import FileTensor, Row
+from fnet_jax.bridge.loaded import flat
+from fnet_jax.bridge.name_tables import FileTensor, TensorMapping
 from fnet_jax.core.config import Head, Layout, Mixer, ModelConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.mesh import path_str
 from fnet_jax.nn.encoder import layer_mixers, layer_runs
 
 # Architecture of the original -> mixer. The published files are called f_net_checkpoint, bert_checkpoint, ...
@@ -50,7 +50,7 @@ _SIZES = {
 Tensors = Mapping[str, FileTensor]  # by their name
 
 
-def rows(head: Head, model: ModelConfig, names: Collection[str]) -> list[Row]:
+def name_table(head: Head, model: ModelConfig, names: Collection[str]) -> list[TensorMapping]:
     """The table of names of one model: a row for each of its parameters.
 
     Args:
@@ -59,16 +59,15 @@ def rows(head: Head, model: ModelConfig, names: Collection[str]) -> list[Row]:
         names: of the tensors in the file, for choosing between the names of f_net and of Sparse Mixers.
     """
     table = []
-    for key, leaf in jax.tree_util.tree_leaves_with_path(abstract_variables(head, model)["params"]):
-        path = path_str(key)
+    for path, leaf in flat(abstract_variables(head, model)["params"]).items():
         run = re.fullmatch(r"encoder/layers_(\d+)/(.*)", path)
         if run:
             layers = range(int(run[1]), int(run[1]) + leaf.shape[0])
             theirs = tuple(_layer_name(run[2], layer, names) for layer in layers)
-            table.append(Row(path, leaf.shape, theirs, leaf.shape[1:]))
+            table.append(TensorMapping(path, leaf.shape, theirs, leaf.shape[1:]))
         else:
             their_shape = (1, *leaf.shape) if path == _POSITION else leaf.shape
-            table.append(Row(path, leaf.shape, (path,), their_shape))
+            table.append(TensorMapping(path, leaf.shape, (path,), their_shape))
     return table
 
 

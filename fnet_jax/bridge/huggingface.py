@@ -7,19 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from fnet_jax.bridge import huggingface_tokenizer, names
-from fnet_jax.bridge.loaded import Loaded, flat, nested, run_config
+from fnet_jax.bridge import huggingface_tokenizer
+from fnet_jax.bridge.huggingface_names import (
+    ARCHITECTURES,
+    BUFFERS,
+    PREFIX,
+    TWINS,
+    head_modules,
+    name_table,
+)  # fmt: skip
+from fnet_jax.bridge.loaded import Loaded, find_tokenizer, flat, nested, run_config
 from fnet_jax.bridge.name_tables import FileTensor, gather, scatter
-from fnet_jax.bridge.tensor_files import (
-    SAFETENSORS,
-    open_tensors,
-    require_floats,
-    save_tensors,
-)
+from fnet_jax.bridge.tensor_files import SAFETENSORS, open_tensors, require_floats, save_tensors
 from fnet_jax.core.config import Config, Head, ModelConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.special_tokens import BOS_ID, EOS_ID, PAD_ID
-from fnet_jax.core.workdir import CONFIG_FILE, read_json
+from fnet_jax.core.workdir import CONFIG_FILE, TOKENIZER_FILE, read_json
 from fnet_jax.nn.encoder import layer_mixers
 from fnet_jax.nn.layers import INIT_STDDEV
 
@@ -73,41 +76,33 @@ def read(path: str, head: Head | None = None) -> Loaded:
     tensors = _plain(source, tensors)
     head = head or _head(config_path, values, tensors)
     config = _config(config_path, values, head, len(tensors))
-    params = gather(source, names.rows(head, config.model), _without_twins(source, tensors))
-    return Loaded(config, head, {"params": nested(params)}, huggingface_tokenizer.find(folder))
+    params = gather(source, name_table(head, config.model), _without_twins(source, tensors))
+    tokenizer = find_tokenizer(folder, huggingface_tokenizer.SENTENCEPIECE, TOKENIZER_FILE)
+    return Loaded(config, head, {"params": nested(params)}, tokenizer)
 
 
 def write(loaded: Loaded, folder: str, hf_mask_spacing: bool = False) -> None:
-    """Writes a folder that `from_pretrained` opens.
-
-    Args:
-        loaded: the model.
-        folder: exists and is empty.
-        hf_mask_spacing: see `huggingface_tokenizer.write`.
+    """Fills an empty folder that `from_pretrained` opens; for the spacing see `huggingface_tokenizer.write`.
 
     Raises:
         UserError: if transformers has no such model, naming all that it lacks.
     """
-    check(loaded)
-    table = names.rows(loaded.head, loaded.config.model)
+    _check(loaded)
+    table = name_table(loaded.head, loaded.config.model)
     tensors = dict(scatter(table, flat(loaded.variables["params"])))
     if loaded.head == "encoder":
-        tensors = {name.removeprefix(names.PREFIX): tensor for name, tensor in tensors.items()}
+        tensors = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     save_tensors(tensors, os.path.join(folder, SAFETENSORS), {"format": "pt"})
     with open(os.path.join(folder, CONFIG_FILE), "w", encoding="utf-8") as file:
-        json.dump(their_config(loaded), file, indent=2)
+        json.dump(_their_config(loaded), file, indent=2)
         file.write("\n")
     if loaded.tokenizer_path:
         length = loaded.config.model.max_seq_length
         huggingface_tokenizer.write(loaded.tokenizer_path, folder, length, hf_mask_spacing)
 
 
-def check(loaded: Loaded) -> None:
-    """Refuses what transformers cannot compute.
-
-    Raises:
-        UserError: naming all of it.
-    """
+def _check(loaded: Loaded) -> None:
+    """Refuses, naming all of it, what transformers cannot compute."""
     m = loaded.config.model
     others = sorted(set(layer_mixers(m)) - {"fourier"})
     faults = [
@@ -122,11 +117,11 @@ def check(loaded: Loaded) -> None:
         )
 
 
-def their_config(loaded: Loaded) -> dict[str, Any]:
+def _their_config(loaded: Loaded) -> dict[str, Any]:
     """The config.json of transformers."""
     m, labels = loaded.config.model, loaded.config.data.labels
     values: dict[str, Any] = {
-        "architectures": [names.ARCHITECTURES[loaded.head]],
+        "architectures": [ARCHITECTURES[loaded.head]],
         "model_type": MODEL_TYPE,
         **{theirs: getattr(m, ours) for theirs, (ours, _) in _SIZES.items()},
         "hidden_act": "gelu_new",
@@ -151,11 +146,7 @@ def their_config(loaded: Loaded) -> dict[str, Any]:
 
 
 def _config(path: str, values: Mapping[str, Any], head: Head, num_tensors: int) -> Config:
-    """Our config of a model of theirs.
-
-    Raises:
-        UserError: naming every value that we cannot compute with.
-    """
+    """Our config of a model of theirs; every value that we cannot compute with is named in one error."""
     sizes = {ours: values.get(theirs, default) for theirs, (ours, default) in _SIZES.items()}
     limits = dict.fromkeys(sizes, _MAX_SIZE) | {"num_layers": num_tensors}
     labels, regression, faults = _labels(values) if head in _LABELLED else ((), False, [])
@@ -210,7 +201,7 @@ def _labels(values: Mapping[str, Any]) -> tuple[tuple[str, ...], bool, list[str]
 
 def _head(path: str, values: Mapping[str, Any], tensors: Mapping[str, FileTensor]) -> Head:
     """The head that the config names, or else the tensors."""
-    heads: dict[Any, Head] = {name: head for head, name in names.ARCHITECTURES.items()}
+    heads: dict[Any, Head] = {name: head for head, name in ARCHITECTURES.items()}
     named = values.get("architectures")
     if named:
         if isinstance(named, list) and len(named) == 1 and named[0] in heads:
@@ -218,7 +209,7 @@ def _head(path: str, values: Mapping[str, Any], tensors: Mapping[str, FileTensor
         raise UserError(f"{path}: architectures={named!r} is none of {', '.join(map(str, heads))}")
     parts = {name.rpartition(".")[0] for name in tensors}
     for head in ("pretrain", "masked_lm", "next_sentence", "span"):
-        if parts >= names.head_modules(head):
+        if parts >= head_modules(head):
             return head
     if "classifier" in parts:
         raise UserError(
@@ -233,23 +224,19 @@ def _plain(source: str, tensors: Mapping[str, FileTensor]) -> dict[str, FileTens
     plain: dict[str, FileTensor] = {}
     for name, tensor in tensors.items():
         if name.startswith(("embeddings.", "encoder.", "pooler.")):
-            name = names.PREFIX + name
+            name = PREFIX + name
         if name in plain:
-            raise UserError(f"{source} has {name} twice, with the prefix {names.PREFIX} and without")
-        if not names.BUFFERS.fullmatch(name):
+            raise UserError(f"{source} has {name} twice, with the prefix {PREFIX} and without")
+        if not BUFFERS.fullmatch(name):
             plain[name] = tensor
     require_floats(source, plain)
     return plain
 
 
 def _without_twins(source: str, tensors: Mapping[str, FileTensor]) -> dict[str, FileTensor]:
-    """Each tensor by one name.
-
-    Raises:
-        UserError: if the output layer is not the embedding table.
-    """
+    """Each tensor by one name; refused if the output layer is not the embedding table."""
     kept = dict(tensors)
-    for twin, name in names.TWINS.items():
+    for twin, name in TWINS.items():
         if twin not in kept:
             continue
         other = kept.pop(twin)

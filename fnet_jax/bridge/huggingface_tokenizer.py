@@ -22,7 +22,6 @@ from fnet_jax.core.special_tokens import (
     SPECIAL_TOKENS,
     UNK_ID,
 )
-from fnet_jax.core.workdir import TOKENIZER_FILE
 
 SENTENCEPIECE = "spiece.model"
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -31,20 +30,11 @@ _SPACE = "▁"
 _NEVER = -1e4  # score of pieces that no text is cut into
 
 
-def find(folder: str) -> str | None:
-    """The SentencePiece model in a folder of transformers, if it has one."""
-    paths = (os.path.join(folder, name) for name in (SENTENCEPIECE, TOKENIZER_FILE))
-    return next((path for path in paths if os.path.exists(path)), None)
-
-
 def write(tokenizer_path: str, folder: str, max_seq_length: int, hf_mask_spacing: bool = False) -> None:
     """Writes spiece.model, tokenizer.json, tokenizer_config.json and special_tokens_map.json.
 
-    Args:
-        tokenizer_path: of the SentencePiece model.
-        folder: to write to.
-        max_seq_length: L, to which transformers then cuts and pads on request.
-        hf_mask_spacing: begin a new word behind [MASK], as FNetTokenizer does.
+    transformers cuts and pads to `max_seq_length` on request. With `hf_mask_spacing` a new word begins behind
+    [MASK], as in FNetTokenizer.
     """
     shutil.copyfile(tokenizer_path, os.path.join(folder, SENTENCEPIECE))
     names = {
@@ -82,7 +72,7 @@ def tokenizer_json(tokenizer_path: str, hf_mask_spacing: bool = False) -> dict[s
     metaspace = {
         "type": "Metaspace",
         "replacement": _SPACE,
-        # Pieces behind [MASK] go on with its word, unless each part is to begin a word.
+        # What stands behind [MASK] goes on with its word, unless each part is to begin a word.
         "prepend_scheme": "always" if hf_mask_spacing else "first",
         "split": True,
     }
@@ -139,13 +129,13 @@ def _is_text(piece: Any) -> bool:
     return piece.type == _PROTO.ModelProto.SentencePiece.NORMAL
 
 
-def _added(piece_id: int) -> dict[str, Any]:
-    """A special piece; [MASK] takes the space before it, which belongs to the piece that it hides."""
+def _added(token_id: int) -> dict[str, Any]:
+    """A special token; [MASK] takes the space before it, which belongs to the token that it hides."""
     return {
-        "id": piece_id,
-        "content": SPECIAL_TOKENS[piece_id],
+        "id": token_id,
+        "content": SPECIAL_TOKENS[token_id],
         "single_word": False,
-        "lstrip": piece_id == MASK_ID,
+        "lstrip": token_id == MASK_ID,
         "rstrip": False,
         "normalized": False,
         "special": True,
@@ -156,19 +146,16 @@ def _template() -> dict[str, Any]:
     """[CLS] A [SEP], and [CLS] A [SEP] B [SEP] with type 1 from B on."""
     cls, sep = SPECIAL_TOKENS[CLS_ID], SPECIAL_TOKENS[SEP_ID]
 
-    def special(name: str, type_id: int) -> dict[str, Any]:
-        return {"SpecialToken": {"id": name, "type_id": type_id}}
+    def item(kind: str, name: str, type_id: int) -> dict[str, Any]:
+        return {kind: {"id": name, "type_id": type_id}}
 
-    def text(name: str, type_id: int) -> dict[str, Any]:
-        return {"Sequence": {"id": name, "type_id": type_id}}
-
-    single = [special(cls, 0), text("A", 0), special(sep, 0)]
+    single = [item("SpecialToken", cls, 0), item("Sequence", "A", 0), item("SpecialToken", sep, 0)]
     return {
         "type": "TemplateProcessing",
         "single": single,
-        "pair": [*single, text("B", 1), special(sep, 1)],
+        "pair": [*single, item("Sequence", "B", 1), item("SpecialToken", sep, 1)],
         "special_tokens": {
-            name: {"id": name, "ids": [piece_id], "tokens": [name]}
-            for name, piece_id in ((cls, CLS_ID), (sep, SEP_ID))
+            name: {"id": name, "ids": [token_id], "tokens": [name]}
+            for name, token_id in ((cls, CLS_ID), (sep, SEP_ID))
         },
     }

@@ -21,7 +21,7 @@ def input_spec(
         head: of the model.
         length: L.
         batch: B.
-        predictions: P, of the heads that predict masked pieces.
+        predictions: P, of the heads that predict masked tokens.
         choices: K, of the head that chooses.
 
     Returns:

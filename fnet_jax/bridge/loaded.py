@@ -1,26 +1,17 @@
 """A model in memory, on its way between two kinds of files."""
 
 import dataclasses
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import flax.traverse_util
-import numpy as np
 
 from fnet_jax.core.checks import check
-from fnet_jax.core.config import Config, DataConfig, Head, ModelConfig, Task
-
-# The task that trains a head on files of your own.
-_TASKS: dict[Head, Task] = {
-    "encoder": "pretrain",
-    "pretrain": "pretrain",
-    "masked_lm": "masked_lm",
-    "next_sentence": "next_sentence",
-    "sequence": "classify",
-    "tokens": "tag",
-    "choice": "choose",
-    "span": "answer",
-}
+from fnet_jax.core.config import Config, DataConfig, Head, ModelConfig
+from fnet_jax.core.workdir import TOKENIZER_FILE
+from fnet_jax.tasks.kinds import KINDS, kind_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +30,17 @@ class Loaded:
     head: Head
     variables: dict[str, Any]
     tokenizer_path: str | None
+
+    def copy_tokenizer(self, folder: str, name: str = TOKENIZER_FILE) -> None:
+        """Puts the tokenizer into a folder, if there is one."""
+        if self.tokenizer_path:
+            shutil.copyfile(self.tokenizer_path, os.path.join(folder, name))
+
+
+def find_tokenizer(folder: str, *names: str) -> str | None:
+    """The SentencePiece model in a folder, by the first of its possible names that is there."""
+    paths = (os.path.join(folder, name) for name in names or (TOKENIZER_FILE,))
+    return next((path for path in paths if os.path.isfile(path)), None)
 
 
 def run_config(
@@ -59,12 +61,14 @@ def run_config(
         labels=tuple(labels),
         max_predictions_per_seq=max(1, model.max_seq_length * 5 // 32),  # 80 of 512, as the original
     )
-    config = Config(task="regress" if regression else _TASKS[head], model=model, data=data)
+    # Kinds of tasks have the names of the tasks that train them on files of one's own.
+    tasks: Any = {"encoder": "pretrain"} | {kind.head: name for name, kind in KINDS.items()}
+    config = Config(task="regress" if regression else tasks[head], model=model, data=data)
     check(config)
     return config
 
 
-def flat(variables: dict[str, Any]) -> dict[str, np.ndarray]:
+def flat(variables: dict[str, Any]) -> dict[str, Any]:
     """Path, such as "params/encoder/pooler/bias", -> array."""
     return flax.traverse_util.flatten_dict(variables, sep="/")
 
@@ -74,7 +78,7 @@ def nested(arrays: dict[str, Any]) -> dict[str, Any]:
     return flax.traverse_util.unflatten_dict(arrays, sep="/")
 
 
-def bare_head(head: Head, names: Sequence[str]) -> Head:
-    """`head`, or "encoder" if no parameter of a head is among the paths `params/...`."""
+def head_of(config: Config, names: Iterable[str]) -> Head:
+    """The head of the task, or "encoder" if no parameter of a head is among the paths `params/...`."""
     is_bare = all(name.startswith(("params/encoder/", "constants/")) for name in names)
-    return "encoder" if is_bare else head
+    return "encoder" if is_bare else kind_of(config).head

@@ -12,7 +12,7 @@ Flax divides an array above 1 GiB into a map of chunks,
 import functools
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, BinaryIO
 
 import jax.numpy as jnp
@@ -63,15 +63,6 @@ def index(path: str) -> Tree:
                 "give a file as flax.training.checkpoints writes it"
             ) from None
     return tree
-
-
-def flat(tree: Tree, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(path with slashes, leaf) of each leaf."""
-    for name, value in tree.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{name}/")
-        else:
-            yield prefix + name, value
 
 
 class _Fault(Exception):
@@ -192,21 +183,22 @@ class _Walk:
 
     def _joined(self, tree: Tree) -> FileTensor:
         """The array that is stored in chunks."""
-        sizes, chunks = (
-            [part[str(i)] for i in range(len(part)) if str(i) in part] if isinstance(part, dict) else []
-            for part in (tree.get("shape"), tree.get("chunks"))
-        )
-        is_sound = all(isinstance(size, int) and size >= 0 for size in sizes)
-        is_sound &= all(isinstance(chunk, FileTensor) and len(chunk.shape) == 1 for chunk in chunks)
-        if not is_sound or sum(chunk.shape[0] for chunk in chunks) != math.prod(sizes):
+        try:
+            shape, chunks = (
+                [tree[name][str(i)] for i in range(len(tree[name]))] for name in ("shape", "chunks")
+            )
+            (dtype,) = {chunk.dtype for chunk in chunks}
+            (ndim,) = {len(chunk.shape) for chunk in chunks}
+            is_sound = ndim == 1 and sum(chunk.shape[0] for chunk in chunks) == math.prod(shape)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            is_sound = False
+        if not is_sound or not all(type(size) is int and size >= 0 for size in shape):
             raise _Fault("has an array in pieces that do not make up its shape")
-        if len({chunk.dtype for chunk in chunks}) != 1:
-            raise _Fault("has an array in pieces of different dtypes")
 
         def read() -> np.ndarray:
-            return np.concatenate([chunk.read() for chunk in chunks]).reshape(sizes)
+            return np.concatenate([chunk.read() for chunk in chunks]).reshape(shape)
 
-        return FileTensor(tuple(sizes), chunks[0].dtype, read)
+        return FileTensor(tuple(shape), dtype, read)
 
 
 def _read(path: str, start: int, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -26,7 +26,7 @@ class FileTensor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
+class TensorMapping:
     """A parameter of ours, and the tensors of theirs that it is made of.
 
     Attributes:
@@ -44,12 +44,14 @@ class Row:
     transposed: bool = False
 
 
-def gather(source: str, rows: Sequence[Row], tensors: Mapping[str, FileTensor]) -> dict[str, np.ndarray]:
+def gather(
+    source: str, table: Sequence[TensorMapping], tensors: Mapping[str, FileTensor]
+) -> dict[str, np.ndarray]:
     """Reads the tensors into our layout, in float32. Besides the result, one tensor is in memory.
 
     Args:
         source: where they come from, for the message.
-        rows: a row for each parameter.
+        table: a row for each parameter.
         tensors: by their names.
 
     Returns:
@@ -58,7 +60,7 @@ def gather(source: str, rows: Sequence[Row], tensors: Mapping[str, FileTensor]) 
     Raises:
         UserError: naming every tensor that is missing, surplus or of another shape.
     """
-    wanted = {name: row.their_shape for row in rows for name in row.names}
+    wanted = {name: row.their_shape for row in table for name in row.names}
     faults = [
         *(f"{name} is missing" for name in wanted if name not in tensors),
         *(f"{name} is surplus" for name in tensors if name not in wanted),
@@ -70,25 +72,24 @@ def gather(source: str, rows: Sequence[Row], tensors: Mapping[str, FileTensor]) 
     ]
     if faults:
         raise UserError(f"{source} does not hold the model that its sizes tell: {'; '.join(faults)}")
-    shown = _with_progress(rows, "read")
-    return {row.path: _stacked(row, tensors) for row in shown}
+    return {row.path: _stacked(row, tensors) for row in _with_progress(table, "read")}
 
 
-def scatter(rows: Sequence[Row], arrays: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
+def scatter(table: Sequence[TensorMapping], arrays: Mapping[str, Any]) -> Iterator[tuple[str, np.ndarray]]:
     """The inverse of `gather`: name and tensor, contiguous."""
-    for row in _with_progress(rows, "rearrange"):
+    for row in _with_progress(table, "rearrange"):
         parts = np.asarray(arrays[row.path]).reshape(len(row.names), *_our_shape(row))
         for name, part in zip(row.names, parts, strict=True):
             part = part.T if row.transposed else part.reshape(row.their_shape)
             yield name, np.ascontiguousarray(part)
 
 
-def _with_progress(rows: Sequence[Row], text: str) -> Iterable[Row]:
+def _with_progress(table: Sequence[TensorMapping], text: str) -> Iterable[TensorMapping]:
     """Shows a bar on a terminal when it takes longer than a second."""
-    return tqdm(rows, desc=text, unit="parameter", leave=False, disable=None, delay=1)
+    return tqdm(table, desc=text, unit="parameter", leave=False, disable=None, delay=1)
 
 
-def _stacked(row: Row, tensors: Mapping[str, FileTensor]) -> np.ndarray:
+def _stacked(row: TensorMapping, tensors: Mapping[str, FileTensor]) -> np.ndarray:
     parts = np.empty((len(row.names), *_our_shape(row)), np.float32)
     for part, name in zip(parts, row.names, strict=True):
         tensor = tensors[name].read()
@@ -96,6 +97,6 @@ def _stacked(row: Row, tensors: Mapping[str, FileTensor]) -> np.ndarray:
     return parts.reshape(row.shape)
 
 
-def _our_shape(row: Row) -> tuple[int, ...]:
+def _our_shape(row: TensorMapping) -> tuple[int, ...]:
     """Of what one tensor of theirs becomes."""
     return row.their_shape[::-1] if row.transposed else row.their_shape

@@ -1,4 +1,4 @@
-"""Opens a model, whatever it lies in: a workdir, our portable folder, a folder of Hugging Face's."""
+"""Opens a model, whatever holds it: a workdir, our portable folder, a folder of Hugging Face's."""
 
 import os
 
@@ -6,8 +6,6 @@ from fnet_jax.bridge import huggingface, portable, workdirs
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CHECKPOINT_DIR, CONFIG_FILE, read_json, workdir_of
-
-__all__ = ["Loaded", "read"]
 
 
 def read(folder: str, step: int | None = None) -> Loaded:

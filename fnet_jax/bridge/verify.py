@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
-from fnet_jax.bridge import names
+from fnet_jax.bridge import huggingface_names
 from fnet_jax.bridge.inputs import input_spec
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.core.config import Head
@@ -19,7 +19,7 @@ from fnet_jax.tasks.features import features
 
 TOLERANCE = 1e-4
 PUBLISHED_MODEL = "google/fnet-base"
-# What PUBLISHED_MODEL gives for the pieces 0 … 5: [0, :3, :3] of the masked-LM logits, the next-sentence
+# What PUBLISHED_MODEL gives for the tokens 0 … 5: [0, :3, :3] of the masked-LM logits, the next-sentence
 # logits, [0, :3, :3] of the sequence. Source: transformers, tests/models/fnet/test_modeling_fnet.py.
 _PUBLISHED_IDS = range(6)
 _PUBLISHED: dict[str, list[list[float]]] = {
@@ -47,7 +47,7 @@ Inputs = Mapping[str, np.ndarray]
 def probes(loaded: Loaded) -> list[Inputs]:
     """Inputs to compare on: two texts at the model's own length, and, where it takes any, two of length 6.
 
-    Without a tokenizer the texts are made-up pieces.
+    Without a tokenizer the texts are made-up tokens.
     """
     model = loaded.config.model
     lengths = [model.max_seq_length] + ([6] if model.mixer == "fourier" and not model.has_attention else [])
@@ -71,7 +71,7 @@ def can_run_theirs() -> bool:
 def theirs(folder: str, head: Head, inputs: Inputs) -> list[np.ndarray]:
     """The outputs of transformers' model in float32, on the CPU."""
     torch, transformers = (importlib.import_module(name) for name in ("torch", "transformers"))
-    model_class = getattr(transformers, names.ARCHITECTURES[head])
+    model_class = getattr(transformers, huggingface_names.ARCHITECTURES[head])
     model = model_class.from_pretrained(folder, local_files_only=True, dtype=torch.float32).eval()
     ids, types = (torch.from_numpy(inputs[name]).long() for name in ("input_ids", "type_ids"))
     with torch.no_grad():
@@ -134,8 +134,8 @@ def _row(loaded: Loaded, number: int, length: int) -> dict[str, np.ndarray]:
         return {"input_ids": input_ids_L, "type_ids": type_ids_L}
     rng = np.random.default_rng(number)
     vocab_size = loaded.config.model.vocab_size
-    pieces_L = rng.integers(min(NUM_SPECIAL_IDS, vocab_size - 1), vocab_size, length, np.int32)
-    pieces_L[[0, 2, 3, -2, -1]] = CLS_ID, MASK_ID, SEP_ID, SEP_ID, PAD_ID
-    type_ids_L = np.zeros_like(pieces_L)
+    ids_L = rng.integers(min(NUM_SPECIAL_IDS, vocab_size - 1), vocab_size, length, np.int32)
+    ids_L[[0, 2, 3, -2, -1]] = CLS_ID, MASK_ID, SEP_ID, SEP_ID, PAD_ID
+    type_ids_L = np.zeros_like(ids_L)
     type_ids_L[4:-1] = 1
-    return {"input_ids": pieces_L, "type_ids": type_ids_L}
+    return {"input_ids": ids_L, "type_ids": type_ids_L}

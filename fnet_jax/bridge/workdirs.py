@@ -1,17 +1,14 @@
 """Models in workdirs of `train.py`: read from a checkpoint, written as one checkpoint."""
 
-import os
-import shutil
 from typing import Any
 
 import jax
 import numpy as np
 
 from fnet_jax.bridge.inputs import abstract_variables
-from fnet_jax.bridge.loaded import Loaded, bare_head
+from fnet_jax.bridge.loaded import Loaded, find_tokenizer, head_of
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.workdir import CONFIG_FILE, TOKENIZER_FILE, save_config, saved_config
-from fnet_jax.tasks.kinds import kind_of
+from fnet_jax.core.workdir import CONFIG_FILE, save_config, saved_config
 from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.checkpoints.find import find_checkpoint
 from fnet_jax.train.state import TrainState
@@ -33,7 +30,7 @@ def read(folder: str, step: int | None = None) -> Loaded:
         raise UserError(f"{workdir} holds no {CONFIG_FILE}; put back the one that training left there")
     checkpointer = Checkpointer(workdir, read_only=True)
     try:
-        head = bare_head(kind_of(config).head, list(checkpointer.shapes(step)))
+        head = head_of(config, checkpointer.shapes(step))
         abstract = {"constants": {}, **abstract_variables(head, config.model)}
         # Arrays of NumPy stand for themselves in what Orbax is told to restore; these take no memory.
         hosted = jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), leaf.shape), abstract)
@@ -42,24 +39,17 @@ def read(folder: str, step: int | None = None) -> Loaded:
         checkpointer.close()
     if not variables["constants"]:
         del variables["constants"]
-    tokenizer = os.path.join(workdir, TOKENIZER_FILE)
-    return Loaded(config, head, variables, tokenizer if os.path.exists(tokenizer) else None)
+    return Loaded(config, head, variables, find_tokenizer(workdir))
 
 
 def write(loaded: Loaded, folder: str, step: int = 0, opt_state: Any = None) -> None:
-    """Writes the model as a checkpoint into `folder`, which exists and is empty.
+    """Makes an empty folder a workdir with the model as the checkpoint of `step`.
 
-    `init_from`, eval.py and predict open it; a run goes on in it only if it has an optimizer.
-
-    Args:
-        loaded: the model.
-        folder: becomes a workdir.
-        step: of the checkpoint.
-        opt_state: as `train.optim.make_optimizer(loaded.config.optim, ...)` has it.
+    `init_from`, eval.py and predict open it; a run goes on in it only with an `opt_state`, as
+    `train.optim.make_optimizer(loaded.config.optim, ...)` has it.
     """
     save_config(loaded.config, folder)
-    if loaded.tokenizer_path:
-        shutil.copyfile(loaded.tokenizer_path, os.path.join(folder, TOKENIZER_FILE))
+    loaded.copy_tokenizer(folder)
     variables = {"constants": {}, **loaded.variables}
     checkpointer = Checkpointer(folder)
     checkpointer.save(step, TrainState(step=np.int32(step), opt_state=opt_state, **variables))

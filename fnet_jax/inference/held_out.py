@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,19 +11,18 @@ from fnet_jax.core.errors import UserError
 from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, MASK_TEXT, PAD_ID, SEP_ID
 from fnet_jax.core.workdir import CHECKPOINT_DIR, workdir_of
 from fnet_jax.data.tokenizer import Tokenizer
-from fnet_jax.inference.batching import Row
-from fnet_jax.inference.jobs import FillMask, Guess, Job
+from fnet_jax.inference.fill_mask import FillMask, Guess
 from fnet_jax.inference.model import Model
-from fnet_jax.inference.texts import Asked
+from fnet_jax.inference.preprocessing import Preprocessor, Request
 from fnet_jax.tasks.pretrain.dataset import PretrainDataset
 
 HIDDEN_TEXT = "__"
-_CONTEXT = 14  # pieces of text to show on either side
+_CONTEXT = 14  # tokens of text to show on either side
 
 
 @dataclasses.dataclass(frozen=True)
 class Filled:
-    """A text, what stood at its [MASK], and the best guesses."""
+    """A text, what stood at its [MASK] ("" if that is not known), and the best guesses."""
 
     text: str
     answer: str
@@ -34,9 +32,9 @@ class Filled:
 def fill_held_out(model: Model, workdir: str, count: int, top_k: int = 5) -> list[Filled]:
     """Fills one hidden word in each of the first `count` held-out examples that have one.
 
-    Where there are too few whole words, as with a very small vocabulary, any hidden piece will do.
+    Where there are too few whole words, as with a very small vocabulary, any hidden token will do.
 
-    The examples are those of the evaluation, with all their hidden pieces: FNet mixes every position into
+    The examples are those of the evaluation, with all their hidden tokens: FNet mixes every position into
     every other, and a text with a single [MASK] is not what it was trained on.
 
     Args:
@@ -53,53 +51,39 @@ def fill_held_out(model: Model, workdir: str, count: int, top_k: int = 5) -> lis
         raise UserError(
             f"{workdir} is no workdir of a run, whose held-out examples could be filled; give texts"
         )
-    job = _FillExamples(FillMask(model.parts, top_k, "cut"))
+    fill_mask = FillMask(model.info, top_k)
+    preprocessor = fill_mask.preprocessor
     dataset = PretrainDataset(model.config, workdir)
-    hidden: list[_Hidden] = []
+    requests: list[Request] = []
     for whole_words in (True, False):
-        if len(hidden) < count:
-            hidden = list(
-                itertools.islice(_hidden(model.parts.reader.tokenizer, dataset, whole_words), count)
-            )
-    answers = model.stream(job, hidden)
-    return [_filled(model, one, answer[0]) for one, answer in answers if not isinstance(answer, UserError)]
+        if len(requests) < count:
+            found = _requests(preprocessor.tokenizer, dataset, whole_words)
+            requests = list(itertools.islice(found, count))
+    return [
+        _filled(preprocessor, request, answer[0])
+        for request, answer in model.stream(fill_mask, requests)
+        if isinstance(request, Request) and not isinstance(answer, UserError)
+    ]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Hidden:
-    """An example, and the piece that is hidden at its only entry of `positions`."""
+def _requests(tokenizer: Tokenizer, dataset: PretrainDataset, whole_words: bool) -> Iterator[Request]:
+    """The held-out examples that have a [MASK], each with one position and the token that is hidden there.
 
-    row: Row
-    piece: int
-
-
-class _FillExamples(Job[_Hidden, list[list[Guess]]]):
-    """`FillMask` for rows that are made already."""
-
-    def __init__(self, fill_mask: FillMask):
-        self._fill_mask, self.function = fill_mask, fill_mask.function
-
-    def ask(self, items: Sequence[_Hidden]) -> list[Asked | UserError]:
-        return [Asked([hidden.row]) for hidden in items]
-
-    def answer(self, asked: Asked, outputs: Sequence[Any]) -> list[list[Guess]]:
-        return self._fill_mask.answer(asked, outputs)
-
-
-def _hidden(tokenizer: Tokenizer, dataset: PretrainDataset, whole_words: bool) -> Iterator[_Hidden]:
-    """The examples of the held-out split that have a [MASK]; if wished, one in place of a whole word."""
+    With `whole_words` only such as hide a whole word.
+    """
     batches = dataset.batches("heldout", batch_size=1)
     for number in range(dataset.num_examples("heldout")):
         example = {name: field[0] for name, field in batches[number].items()}
         slot = _slot(tokenizer, example, whole_words)
         if slot is not None:
             position = example["masked_lm_positions"][slot]
-            row = {name: example[name] for name in ("input_ids", "type_ids")}
-            yield _Hidden({**row, "positions": position[None]}, int(example["masked_lm_ids"][slot]))
+            features = {name: example[name] for name in ("input_ids", "type_ids")}
+            features["positions"] = position[None]
+            yield Request([features], int(example["masked_lm_ids"][slot]))
 
 
 def _slot(tokenizer: Tokenizer, example: dict[str, np.ndarray], whole_words: bool) -> int | None:
-    """The slot of the middlemost [MASK]; if wished, of those that hide a whole, longer word."""
+    """The slot of the middlemost [MASK]; with `whole_words`, of those that hide a whole word of 4 letters."""
     used = np.flatnonzero(example["masked_lm_weights"])
     whole_L = example["input_ids"].copy()
     whole_L[example["masked_lm_positions"][used]] = example["masked_lm_ids"][used]
@@ -115,21 +99,21 @@ def _slot(tokenizer: Tokenizer, example: dict[str, np.ndarray], whole_words: boo
     return None
 
 
-def _filled(model: Model, hidden: _Hidden, guesses: list[Guess]) -> Filled:
-    """Shows the text around the [MASK], within its own segment; other hidden pieces as HIDDEN_TEXT."""
-    reader = model.parts.reader
-    ids_L, position = hidden.row["input_ids"], int(hidden.row["positions"][0])
+def _filled(preprocessor: Preprocessor, request: Request, guesses: list[Guess]) -> Filled:
+    """Shows the text around the [MASK], within its own segment; other hidden tokens as HIDDEN_TEXT."""
+    (example,) = request.examples
+    ids_L, position = example["input_ids"], int(example["positions"][0])
     stops = np.flatnonzero(np.isin(ids_L, (CLS_ID, SEP_ID, PAD_ID)))
     begin = max(position - _CONTEXT, stops[stops < position].max(initial=-1) + 1)
     end = min(position + 1 + _CONTEXT, stops[stops > position].min(initial=len(ids_L)))
     before, after = (
-        _text(reader.tokenizer, ids) for ids in (ids_L[begin:position], ids_L[position + 1 : end])
+        _text(preprocessor.tokenizer, ids) for ids in (ids_L[begin:position], ids_L[position + 1 : end])
     )
-    return Filled(f"{before} {MASK_TEXT} {after}", reader.piece(hidden.piece), guesses)
+    return Filled(f"{before} {MASK_TEXT} {after}", preprocessor.token_text(request.note), guesses)
 
 
 def _text(tokenizer: Tokenizer, ids: np.ndarray) -> str:
-    """Pieces as text, HIDDEN_TEXT where [MASK] stands."""
+    """Tokens as text, HIDDEN_TEXT where [MASK] stands."""
     parts = np.split(ids, np.flatnonzero(ids == MASK_ID))
     texts = [tokenizer.decode(part[part != MASK_ID].tolist()) for part in parts]
     return f" {HIDDEN_TEXT} ".join(texts)

@@ -20,6 +20,7 @@ from fnet_jax.runtime import cli
 
 SOURCES = ("huggingface", "google", "fnet_jax")
 TARGETS = ("workdir", "huggingface", "fnet_jax", "google")
+_OPTIONS = ("step", "head", "tokenizer", "mixer", "seed", "keep_optimizer", "hf_mask_spacing")
 
 flags.DEFINE_enum("from", None, SOURCES, "Kind of --src.")
 flags.DEFINE_string("src", None, "Folder of the model, or its file.")
@@ -53,19 +54,8 @@ def main(_: Sequence[str]) -> None:
     from fnet_jax.nn.heads import param_count
 
     started = time.monotonic()
-    request = convert.Request(
-        source=source,
-        src=src,
-        target=target,
-        dst=dst,
-        step=flag.step,
-        head=flag.head,
-        tokenizer=flag.tokenizer,
-        mixer=flag.mixer,
-        seed=flag.seed,
-        keep_optimizer=flag.keep_optimizer,
-        hf_mask_spacing=flag.hf_mask_spacing,
-    )
+    options: dict[str, Any] = {name: flag[name].value for name in _OPTIONS}
+    request = convert.Conversion(source, src, target, dst, **options)
     loaded, verified = convert.convert(request, flag.verify)
     for line in verified:
         print(line)

@@ -1,6 +1,5 @@
 """Workdirs and portable folders; the tool, from command line to files that open."""
 
-import dataclasses
 import json
 import os
 import re
@@ -102,7 +101,7 @@ def test_portable_folders_are_checked_like_others(tmp_path):
 def test_every_target_is_verified(target, tmp_path, monkeypatch):
     (tmp_path / "src").mkdir()
     portable.write(made("sequence"), str(tmp_path / "src"))
-    request = convert.Request("fnet_jax", str(tmp_path / "src"), target, str(tmp_path / target))
+    request = convert.Conversion("fnet_jax", str(tmp_path / "src"), target, str(tmp_path / target))
     loaded, (said,) = convert.convert(request, with_verify=True)
     difference = float(re.search(r"differ by (\S+) at most", said)[1])
     assert difference <= 1e-4 if verify.can_run_theirs() else difference == 0
@@ -112,7 +111,7 @@ def test_every_target_is_verified(target, tmp_path, monkeypatch):
 def test_what_differs_is_not_left_there(tmp_path, monkeypatch):
     (tmp_path / "src").mkdir()
     portable.write(made("sequence"), str(tmp_path / "src"))
-    request = convert.Request("fnet_jax", str(tmp_path / "src"), "fnet_jax", str(tmp_path / "dst"))
+    request = convert.Conversion("fnet_jax", str(tmp_path / "src"), "fnet_jax", str(tmp_path / "dst"))
     write = portable.write
     monkeypatch.setattr(portable, "write", lambda loaded, folder: write(made("sequence", seed=1), folder))
     with pytest.raises(MachineError, match=r"more than 0\.0001; nothing was written"):
@@ -129,7 +128,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(portable, "write", write)
-    request = convert.Request("fnet_jax", str(tmp_path / "src"), "fnet_jax", str(tmp_path / "dst"))
+    request = convert.Conversion("fnet_jax", str(tmp_path / "src"), "fnet_jax", str(tmp_path / "dst"))
     with pytest.raises(MachineError, match=r"could not be written .*No space left"):
         convert.convert(request)
     assert sorted(os.listdir(tmp_path)) == ["src"]
@@ -154,7 +153,7 @@ def test_the_published_outputs_are_recognised(monkeypatch):
 def test_a_tokenizer_must_have_the_pieces_of_the_model(tokenizer, tmp_path):
     (tmp_path / "src").mkdir()
     portable.write(made("pretrain"), str(tmp_path / "src"))
-    request = convert.Request(
+    request = convert.Conversion(
         "fnet_jax", str(tmp_path / "src"), "huggingface", str(tmp_path / "dst"), tokenizer=str(tokenizer)
     )
     with pytest.raises(UserError, match="has 300 pieces, the model 50"):
@@ -176,9 +175,8 @@ def test_the_original_s_optimizer_goes_on_here(tmp_path):
     tree = msgpack_restore((tmp_path / "params").read_bytes())["target"]
     write_original(tmp_path / "linear_checkpoint", optimizer_tree(tree, 7, lambda a: (a + 1, a**2)))
     src, dst = str(tmp_path / "linear_checkpoint"), str(tmp_path / "w")
-    converted, _ = convert.convert(convert.Request("google", src, "workdir", dst, keep_optimizer=True))
+    converted, _ = convert.convert(convert.Conversion("google", src, "workdir", dst, keep_optimizer=True))
     config = converted.config
-    config = dataclasses.replace(config, train=dataclasses.replace(config.train, num_train_steps=9))
     setup = set_up(config, devices=jax.devices()[:1], facts=facts_without_data(config))
     checkpointer = Checkpointer(dst, read_only=True)
     state = checkpointer.restore(checkpointer.latest(), setup.abstract)
@@ -286,5 +284,5 @@ def test_wrong_flags_are_one_line_and_leave_nothing(args, says, theirs, tmp_path
 def test_wrong_requests_leave_nothing(source, changes, says, theirs, tmp_path):
     values = {"source": source, "src": str(theirs), "target": "workdir", "dst": str(tmp_path / "d")}
     with pytest.raises(UserError, match=re.escape(says)):
-        convert.convert(convert.Request(**(values | changes)))
+        convert.convert(convert.Conversion(**(values | changes)))
     assert not list(tmp_path.iterdir())

@@ -8,11 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnet_jax.bridge import huggingface, huggingface_tokenizer, names, portable, verify
+from fnet_jax.bridge import huggingface, huggingface_names, huggingface_tokenizer, portable, verify
 from fnet_jax.bridge.loaded import flat
-from fnet_jax.bridge.name_tables import gather
+from fnet_jax.bridge.name_tables import FileTensor, gather
 from fnet_jax.bridge.read import read
-from fnet_jax.bridge.tensor_files import FileTensor
 from fnet_jax.core.config import Head
 from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, PAD_ID, SEP_ID
 from fnet_jax.data.tokenizer import load_tokenizer, train_tokenizer
@@ -53,7 +52,7 @@ def initialised(head, **changes):
 
 
 def open_theirs(folder, head):
-    model_class = getattr(transformers, names.ARCHITECTURES[head])
+    model_class = getattr(transformers, huggingface_names.ARCHITECTURES[head])
     return model_class.from_pretrained(folder, output_loading_info=True, dtype=torch.float32)
 
 
@@ -78,7 +77,7 @@ def test_what_they_write_is_read(head, tmp_path):
         type_vocab_size=3, num_labels=2 if head == "span" else 3,
     )  # fmt: skip
     torch.manual_seed(0)
-    getattr(transformers, names.ARCHITECTURES[head])(config).save_pretrained(tmp_path)
+    getattr(transformers, huggingface_names.ARCHITECTURES[head])(config).save_pretrained(tmp_path)
     loaded = read(str(tmp_path))
     assert loaded.head == head
     for inputs in verify.probes(loaded):
@@ -189,12 +188,12 @@ def their_gradients(folder, head, inputs, targets, loaded):
     else:
         loss = outputs.loss
     loss.backward()
-    prefix = names.PREFIX if head == "encoder" else ""
+    prefix = huggingface_names.PREFIX if head == "encoder" else ""
     gradients = {}
     for name, parameter in model.named_parameters():
         gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
         gradients[prefix + name] = FileTensor(tuple(gradient.shape), "F32", gradient.numpy)
-    return gather("gradients", names.rows(head, loaded.config.model), gradients)
+    return gather("gradients", huggingface_names.name_table(head, loaded.config.model), gradients)
 
 
 @pytest.mark.parametrize("head", HEADS)

@@ -5,6 +5,8 @@ import dataclasses
 import functools
 import itertools
 import json
+import re
+from typing import get_args
 
 import jax
 import numpy as np
@@ -15,65 +17,28 @@ from fnet_jax.bridge import huggingface, portable, workdirs
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.core.config import Head
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.special_tokens import CLS_ID, MASK_ID, PAD_ID, SEP_ID
 from fnet_jax.data.tokenizer import train_tokenizer
-from fnet_jax.inference.jobs import Classify
-from fnet_jax.inference.model import Model
+from fnet_jax.inference.model import PREDICTORS, Model
+from fnet_jax.inference.text_predictors import Classify
 from fnet_jax.nn.heads import make_model
 from fnet_jax.tasks.features import features
 from fnet_jax.train.evaluate import evaluate_checkpoint
-from tests.conftest import run
-from tests.inference.answering import LONG, TEXTS, WORDS, L, loaded, model, tokenizer, tokenizer_path
+from tests.conftest import REPOSITORY, run
+from tests.inference.answering import (
+    LONG,
+    TEXTS,
+    WORDS,
+    L,
+    applied,
+    close,
+    loaded,
+    model,
+    tokenizer,
+    tokenizer_path,
+)
 from tests.made_up import write_table
 
-
-@functools.cache
-def program(head: Head):
-    """The model of `loaded(head)` as Flax has it."""
-    source = loaded(head)
-    apply = functools.partial(make_model(head, source.config.model).apply, source.variables)
-    return jax.jit(functools.partial(apply, deterministic=True))
-
-
-def applied(head: Head, *fields):
-    """What the head says of one example: a batch of one that is not filled up."""
-    out = program(head)(*(np.asarray(field, np.int32)[None] for field in fields))
-    return jax.tree.map(lambda array: np.asarray(array[0]), out)
-
-
-def padded(pieces: list[int]) -> list[int]:
-    return [*pieces, *[PAD_ID] * (L - len(pieces))]
-
-
-def close(found, wanted, tolerance=2e-6):
-    np.testing.assert_allclose(found, wanted, rtol=tolerance, atol=tolerance)
-
-
-@pytest.mark.parametrize("head", ["pretrain", "masked_lm"])
-def test_fill_mask_is_the_head_at_each_mask(head):
-    encode = tokenizer().encode
-    stop = encode("a.")[1:]  # a full stop that goes on with the word
-    ids = padded([CLS_ID, *encode("I have a"), MASK_ID, *encode(" and a"), MASK_ID, *stop, SEP_ID])
-    positions = np.flatnonzero(np.array(ids) == MASK_ID).astype(np.int32)
-    logits = applied(head, ids, np.zeros_like(ids), positions)
-    logits_PV = logits.masked_lm_BPV if head == "pretrain" else logits
-    probabilities_PV = np.exp(logits_PV) / np.exp(logits_PV).sum(-1, keepdims=True)
-    found = model(head).fill_mask("I have a [MASK] and a [MASK].", top_k=3)
-    assert [len(guesses) for guesses in found] == [3, 3]
-    assert model(head).fill_mask("I have a [MASK] and a [MASK].", 3, hf_mask_spacing=True) != found
-    for guesses, probabilities_V in zip(found, probabilities_PV, strict=True):
-        best = np.argsort(-probabilities_V)[:3]
-        close([guess.probability for guess in guesses], probabilities_V[best])
-        assert [guess.piece for guess in guesses] == [model(head).parts.reader.piece(int(i)) for i in best]
-
-
-def test_texts_with_different_numbers_of_masks_share_a_batch():
-    texts = ["a [MASK]", "a [MASK] and [MASK] and [MASK]", "[MASK] dog", "a [MASK] or a [MASK]"]
-    together = model("pretrain").fill_mask(texts, top_k=4)
-    assert [len(masks) for masks in together] == [1, 3, 1, 2]
-    for text, masks in zip(texts, together, strict=True):
-        for guesses, alone in zip(masks, model("pretrain").fill_mask(text, top_k=4), strict=True):
-            close([guess.probability for guess in guesses], [guess.probability for guess in alone])
+DOCS = REPOSITORY / "docs" / "predict.md"
 
 
 def test_logits_do_not_depend_on_the_company():
@@ -195,8 +160,8 @@ def test_a_stream_is_lazy_keeps_its_order_and_goes_on_after_bad_items():
             taken += 1
             yield LONG if number % 5 == 3 else TEXTS[number % len(TEXTS)]
 
-    job = Classify(asked.parts, "refuse")
-    found = list(itertools.islice(asked.stream(job, endless()), 40))
+    predictor = Classify(asked.info, "refuse")
+    found = list(itertools.islice(asked.stream(predictor, endless()), 40))
     assert taken <= 40 + 8 * 8
     for number, (text, answer) in enumerate(found):
         if number % 5 == 3:
@@ -205,9 +170,11 @@ def test_a_stream_is_lazy_keeps_its_order_and_goes_on_after_bad_items():
             wanted = asked.classify(text)
             assert text == TEXTS[number % len(TEXTS)] and answer.prediction == wanted.prediction
             close(list(answer.scores.values()), list(wanted.scores.values()), 1e-5)
-    only_bad = itertools.islice(asked.stream(job, itertools.repeat(LONG)), 20)  # does not wait for a good one
+    only_bad = itertools.islice(
+        asked.stream(predictor, itertools.repeat(LONG)), 20
+    )  # does not wait for a good one
     assert all(isinstance(answer, UserError) for _, answer in only_bad)
-    assert len(list(asked.stream(job, [LONG] * 3))) == 3
+    assert len(list(asked.stream(predictor, [LONG] * 3))) == 3
 
 
 def test_long_texts_are_cut_read_in_windows_or_refused_and_counted():
@@ -216,93 +183,20 @@ def test_long_texts_are_cut_read_in_windows_or_refused_and_counted():
     assert len(pieces) > 3 * L
     ids, types = features(pieces, None, L, "longest_first")
     close(asked.logits(LONG), applied("sequence", ids, types))
-    assert (asked.tally.texts, asked.tally.long, asked.tally.pieces) == (1, 1, L)
+    assert (asked.counts.texts, asked.counts.long, asked.counts.tokens) == (1, 1, L)
 
     size = L - 2
     starts = [*range(0, len(pieces) - size, size // 2), len(pieces) - size]
     windows = [features(pieces[start : start + size], None, L, "longest_first") for start in starts]
     mean = np.mean([applied("sequence", *window) for window in windows], axis=0)
     close(asked.logits(LONG, long="stride"), mean)
-    assert (asked.tally.texts, asked.tally.long, asked.tally.pieces) == (2, 2, L + L * len(windows))
+    assert (asked.counts.texts, asked.counts.long, asked.counts.tokens) == (2, 2, L + L * len(windows))
     close(asked.logits(TEXTS[:1], long="stride"), asked.logits(TEXTS[:1]))
 
     with pytest.raises(UserError, match=f"text has {len(pieces) + 2} pieces, the model takes {L}"):
         asked.logits([TEXTS[0], LONG], long="refuse")
     with pytest.raises(UserError, match="positions do not share"):
         asked.encode(LONG, per_position=True, long="stride")
-
-
-def test_each_mask_of_a_long_text_is_seen_in_the_middle_of_a_window():
-    text = " ".join(["[MASK]", *WORDS, "[MASK]", *WORDS, "[MASK]"])
-    ids = [piece for part in text.split("[MASK]") for piece in (*tokenizer().encode(part), MASK_ID)][:-1]
-    (asked,) = model("pretrain").parts.reader.masked([text], "stride")
-    assert not isinstance(asked, UserError)
-    seen = [(row, int(position)) for row in asked.rows for position in row["positions"]]
-    masks = [place for place, piece in enumerate(ids) if piece == MASK_ID]
-    assert len(seen) == len(masks) == 3
-    for (row, position), place in zip(seen, masks, strict=True):
-        begin = place - position + 1
-        np.testing.assert_array_equal(row["input_ids"][1:-1], ids[begin : begin + L - 2])
-        assert position >= L // 4 or begin == 0
-        assert position < L - L // 4 or begin == len(ids) - (L - 2)
-    assert len(model("pretrain").fill_mask(text, long="stride")) == 3
-    with pytest.raises(UserError, match=r"its last \[MASK\] stands behind the 24"):
-        model("pretrain").fill_mask(text)
-
-
-def test_a_tag_for_each_word_of_short_and_long_sentences():
-    asked = model("tokens")
-    for words in (WORDS[:3], WORDS * 2):
-        found = asked.tag(words)
-        assert [tag.word for tag in found] == words
-        assert {tag.tag for tag in found} <= set(asked.labels)
-        assert all(0.2 <= tag.probability <= 1 for tag in found)
-    ids = [CLS_ID]
-    starts = []
-    for word in WORDS[:3]:
-        starts.append(len(ids))
-        ids += tokenizer().encode(word)
-    logits_LC = applied("tokens", padded([*ids, SEP_ID]), np.zeros(L))
-    wanted = [asked.labels[i] for i in logits_LC[starts].argmax(-1)]
-    assert [tag.tag for tag in asked.tag(" ".join(WORDS[:3]))] == wanted
-    both = asked.tag([WORDS[:3], WORDS[4:6]])
-    assert [[tag.word for tag in tags] for tags in both] == [WORDS[:3], WORDS[4:6]]
-
-
-def test_choices_of_any_number():
-    for count in (2, 5):
-        choices = [f"a {word}" for word in WORDS[:count]]
-        context = tokenizer().encode("I have")
-        rows = [features(context, tokenizer().encode(choice), L, "longest_first") for choice in choices]
-        logits_K = applied("choice", *(np.stack(field) for field in zip(*rows, strict=True)))
-        found = model("choice").choose("I have", choices)
-        assert found.prediction == str(logits_K.argmax())
-        close(list(found.scores.values()), np.exp(logits_K) / np.exp(logits_K).sum())
-    with pytest.raises(UserError, match="1 choices"):
-        model("choice").choose("I have", ["a dog"])
-
-
-def test_the_best_span_of_a_context():
-    context = "I have a dog and a saw"
-    encode = tokenizer().encode
-    pieces = [CLS_ID, *encode("a what?"), SEP_ID, *encode(context), SEP_ID]
-    first = len(encode("a what?")) + 2
-    types = np.zeros(L, int)
-    types[first : len(pieces)] = 1
-    logits = applied("span", padded(pieces), types)
-    sums = {
-        (i, j): logits.start_BL[i] + logits.end_BL[j]
-        for i in range(first, len(pieces) - 1)
-        for j in range(i, len(pieces) - 1)
-    }
-    best = max(sums, key=sums.__getitem__)
-    found = model("span").answer("a what?", context)
-    close(found.score, sums[best], 1e-5)
-    close(found.null_score, logits.start_BL[0] + logits.end_BL[0], 1e-5)
-    assert found.text == tokenizer().decode(pieces[best[0] : best[1] + 1])
-    assert model("span").answer("a what?", LONG).text in LONG
-    nothing = model("span").answer("a what?", context, may_have_none=True)
-    assert nothing.text == ("" if found.null_score > found.score else found.text)
 
 
 @pytest.mark.parametrize("write", [workdirs.write, portable.write, huggingface.write])
@@ -341,15 +235,34 @@ def test_what_cannot_be_asked_is_said():
             ask()
 
 
-def test_a_model_needs_its_own_tokenizer(tmp_path):
-    portable.write(dataclasses.replace(loaded("sequence"), tokenizer_path=None), str(tmp_path))
-    with pytest.raises(UserError, match="has no tokenizer; give its SentencePiece model"):
-        fnet_jax.load(str(tmp_path))
+def test_a_model_needs_its_own_tokenizer_for_texts_and_none_for_ids(tmp_path):
+    huggingface.write(dataclasses.replace(loaded("sequence"), tokenizer_path=None), str(tmp_path))
+    bare = fnet_jax.load(str(tmp_path))
+    with pytest.raises(UserError, match="classify takes texts, and the model has no tokenizer; give its"):
+        bare.classify("a dog")
+    example = features(tokenizer().encode(TEXTS[3]), None, L, "longest_first")
+    found_BC = bare.apply(bare.params, *(field[None] for field in example))
+    close(found_BC[0], model("sequence").logits(TEXTS[3]))
     other = tmp_path / "other.model"
     train_tokenizer([*TEXTS, *WORDS] * 3, str(other), 70)
     with pytest.raises(UserError, match="the tokenizer has 70 pieces, the model 80"):
         fnet_jax.load(str(tmp_path), tokenizer=str(other))
     assert fnet_jax.load(str(tmp_path), tokenizer=str(tokenizer_path())).head == "sequence"
+
+
+def test_documented_questions_of_each_head():
+    """The table of docs/predict.md."""
+    rows = re.findall(r"^\| ([\w, ]+) \| [^|]+ \| ([\w, ;]+) \|$", DOCS.read_text(), re.MULTILINE)[1:]
+    found = {
+        head: set(names.split(", "))
+        for heads, questions in rows
+        for head, names in zip(heads.split(", "), questions.split("; "), strict=True)
+    }
+    wanted = {
+        head: {name for name, predictor in PREDICTORS.items() if head in predictor.heads} - {"encode"}
+        for head in get_args(Head)
+    }
+    assert found == {head: names for head, names in wanted.items() if names}
 
 
 def test_importing_the_package_imports_no_jax():

@@ -27,12 +27,12 @@ _STARTS = ("copy-start", "slice-start")
 
 
 def flops(program: HloProgram) -> float:
-    """FLOPs of matrix products, convolutions, FFTs, and custom kernels that tell theirs, on one device."""
+    """FLOPs of matrix products, convolutions, FFTs, and custom kernels that report theirs, on one device."""
     total = sum(
         times * _flops(program.computations[name], instruction)
         for name, instruction, times in program.instructions()
     )
-    return total + sum(told or 0.0 for told in kernel_flops(program))
+    return total + sum(reported or 0.0 for reported in kernel_flops(program))
 
 
 def kernel_flops(program: HloProgram) -> list[float | None]:
@@ -40,8 +40,8 @@ def kernel_flops(program: HloProgram) -> list[float | None]:
     found: list[float | None] = []
     for _, instruction, times in program.instructions():
         if instruction.opcode == "custom-call" and 'target="tpu_custom_call"' in instruction.attributes:
-            told = re.search(r'"cost_estimate":(\{[^}]*\})', instruction.attributes)
-            found += times * [float(json.loads(told[1]).get("flops", 0)) if told else None]
+            estimate = re.search(r'"cost_estimate":(\{[^}]*\})', instruction.attributes)
+            found += times * [float(json.loads(estimate[1]).get("flops", 0)) if estimate else None]
     return found
 
 

@@ -61,10 +61,10 @@ class StepReport:
         length: L.
         layout: where the parameters lie, see `train.memory.describe_layout`.
         memory: see `train.memory.Memory`.
-        flops: of matrix products, convolutions, FFTs and custom kernels that tell theirs.
+        flops: of matrix products, convolutions, FFTs and custom kernels that report theirs.
         model_flops: that the maths needs, with fast transforms, see `perf.train_flops_per_example`.
         bytes: between main memory and chip.
-        silent_kernels: custom kernels that do not tell their FLOPs.
+        silent_kernels: custom kernels that do not report their FLOPs.
         collectives: every communication.
         activation: bytes of one device's part of [B, L, D] in the dtype of the computation.
         gathered: the all-gathers at least as large as that, of anything but what is gathered on purpose.
@@ -174,7 +174,7 @@ def analyse(compiled: Compiled, topology: str) -> StepReport:
         flops=flops,
         model_flops=needed * batch_size / devices / (1 if training else 3),
         bytes=moved,
-        silent_kernels=sum(not told for told in hlo_cost.kernel_flops(program)),
+        silent_kernels=sum(not reported for reported in hlo_cost.kernel_flops(program)),
         collectives=collectives,
         activation=activation,
         gathered=[c for c in collectives if is_activation_gather(c, activation, expected)],

@@ -56,7 +56,7 @@ def _names(report: BenchReport) -> list[str]:
 
 
 def _lines(panels: tuple[Axes, Axes], report: BenchReport, rows: Sequence[CaseResult], across: str) -> None:
-    """Medians with their quartiles as a band; quotients beside them."""
+    """Medians with their quartiles as a band; the ratios to the baseline beside them."""
     left, right = panels
     places = sorted({int(row.case.setting[across]) for row in rows})
     for index, name in enumerate(_names(report)):

@@ -1,4 +1,4 @@
-"""A model that is asked for the classes of texts: in batches of several sizes, and one by one."""
+"""Classification from text to probabilities: in batches of several sizes, and one text at a time."""
 
 import dataclasses
 import functools
@@ -72,20 +72,20 @@ def _make(tokenizer: Tokenizer, config: Config, setting: CaseSetting, name: str)
         on_device = jax.device_put(variables)
         step = jax.jit(functools.partial(model.apply, deterministic=True))
 
-        def ask_one_by_one(calls: int) -> None:
+        def classify_one_by_one(calls: int) -> None:
             for text in texts * calls:
                 tokens = tokenizer.encode(text)
                 ids_L, types_L = features(tokens, None, shape.max_seq_length, run.data.truncation)
                 logits_BC = step(on_device, ids_L[None], types_L[None])
                 np.asarray(jax.nn.softmax(logits_BC))
 
-        return TimedProgram(ask_one_by_one)
+        return TimedProgram(classify_one_by_one)
     loaded = Loaded(run, "sequence", variables, None)
-    asked = Model(loaded, tokenizer, batch_size=int(name.rpartition(" ")[2]), devices=jax.devices()[:1])
+    classifier = Model(loaded, tokenizer, batch_size=int(name.rpartition(" ")[2]), devices=jax.devices()[:1])
 
-    def ask(calls: int) -> None:
+    def classify(calls: int) -> None:
         for _ in range(calls):
-            asked.classify(texts)
+            classifier.classify(texts)
 
-    ask(1)
-    return TimedProgram(ask, compile_seconds=asked.seconds_compiling)
+    classify(1)
+    return TimedProgram(classify, compile_seconds=classifier.seconds_compiling)

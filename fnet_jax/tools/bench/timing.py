@@ -1,7 +1,7 @@
 """Times cases against each other: warm-up, then rounds in which each case has its turn.
 
 What else a machine does comes and goes. Cases that run one after the other in every round suffer alike, so
-the quotient of two times of the same round says more than either time.
+the ratio of two times of the same round says more than either time.
 """
 
 import contextlib
@@ -90,7 +90,7 @@ def quartiles(samples: Sequence[float]) -> tuple[float, float, float]:
 
 
 def speedup(baseline: Sequence[float], samples: Sequence[float]) -> float | None:
-    """How many times as fast as the baseline: the median over the rounds of the quotient of both times."""
+    """How many times as fast as the baseline: the median over the rounds of the ratio of both times."""
     if not baseline or not samples:
         return None
     return statistics.median(b / s for b, s in zip(baseline, samples, strict=False))

@@ -1,6 +1,6 @@
 """The same work in PyTorch and in Hugging Face's transformers, where they are installed.
 
-They are no dependency of this project, so they are imported by name when they are asked for.
+They are no dependencies of this project, so they are imported by name, and only when they take part.
 """
 
 import contextlib

@@ -22,6 +22,10 @@ from fnet_jax.tools.glue.job import GlueJob, GlueOptions
 from fnet_jax.tools.glue.submission import FILES, validate
 
 RUNNABLE = tuple(name for name in GLUE if name != "ax")
+MEANING = {
+    "init_from": "name the --workdir of a pretraining run, or give --from_scratch",
+    "data_dir": "name the folder that holds CoLA, SST-2, ... with GLUE's .tsv files",
+}
 
 
 def options_of_flags() -> GlueOptions:
@@ -85,12 +89,6 @@ def main(argv: Sequence[str]) -> int:
     os.makedirs(job.options.workdir, exist_ok=True)
     job.run()
     return conclude(job)
-
-
-MEANING = {
-    "init_from": "name the --workdir of a pretraining run, or give --from_scratch",
-    "data_dir": "name the folder that holds CoLA, SST-2, ... with GLUE's .tsv files",
-}
 
 
 def _define_flags() -> None:

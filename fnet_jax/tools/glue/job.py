@@ -140,7 +140,7 @@ class GlueJob:
         return [row for task, group in chosen.items() if group for row in rows_of(TASKS[task], group)]
 
     def chosen(self, task: str) -> SweepPoint | None:
-        """The run that speaks for a task: the best seed of the setting with the best median."""
+        """The run that stands for a task: the best seed of the setting with the best median."""
         group = choose(self.groups()[task]) if task in self.points else None
         if group is None or not group.runs:
             return None
@@ -190,7 +190,7 @@ class GlueJob:
         return found
 
     def _best_of_mnli(self) -> tuple[str, str]:
-        """The checkpoint of the run that speaks for MNLI; or why there is none yet."""
+        """The checkpoint of the run that stands for MNLI, and ""; or "", and why there is none yet."""
         points = self.points.get("mnli")
         if not points:
             return "", "it starts from MNLI, which has no data"

@@ -69,8 +69,6 @@ FILES: dict[str, SubmissionFile] = {
     "WNLI": SubmissionFile(TASKS["wnli"], "test", True, "not_entailment"),
     "AX": SubmissionFile(TASKS["ax"], "test", False, "entailment"),
 }
-
-
 TITLES = {(file.task.name, file.split): title for title, file in FILES.items()}
 
 

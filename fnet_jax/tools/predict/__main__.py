@@ -1,6 +1,6 @@
 """Uses a trained model: python -m fnet_jax.tools.predict COMMAND --model=DIR [TEXT ... | -] [--input=FILE].
 
-    fill-mask      the best pieces for each [MASK]; with --held_out=N, of N held-out examples of the run
+    fill-mask      the best tokens for each [MASK]; with --held_out=N, of N held-out examples of the run
     classify       the class of a text or pair with all probabilities, or a number
     encode         the vector of a text or pair
     next-sentence  the probability that the second text of a pair follows the first one
@@ -21,19 +21,18 @@ from absl import flags
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.special_tokens import MASK_TEXT
 from fnet_jax.runtime import cli, signals
+from fnet_jax.tools.predict.commands import COMMANDS, FieldNames
 
 FORMATS = {
     ".txt": "lines", ".jsonl": "jsonl", ".csv": "csv", ".tsv": "tsv", ".json": "squad",
     ".conll": "conll", ".bio": "conll", ".iob": "conll", ".iob2": "conll",
 }  # fmt: skip
-COMMANDS = ("fill-mask", "classify", "encode", "next-sentence", "tag", "choose", "answer")
-PAIRED = ("next-sentence", "answer")
 
 flags.DEFINE_string("model", None, "Workdir of a run, or a folder with a model: ours or Hugging Face's.")
 flags.DEFINE_integer("step", None, "Step of the run's checkpoint; the best one by default, or the newest.")
 flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Of the computation; as in training by default.")
 flags.DEFINE_string("tokenizer", None, "SentencePiece model; by default the one that lies by the model.")
-flags.DEFINE_integer("batch_size", 32, "Texts worked off at a time.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 32, "Texts computed at a time.", lower_bound=1)
 flags.DEFINE_string("input", "", "File to read: .txt (one text a line), .jsonl, .csv, .tsv, also .gz.")
 flags.DEFINE_string(
     "output", "", "File to write: .jsonl; encode also .npz, tag .conll, answer .json. Without it, the screen."
@@ -59,21 +58,6 @@ flags.DEFINE_bool("hf_mask_spacing", False, "fill-mask: a new word begins behind
 flags.DEFINE_bool("per_position", False, "encode: a vector for each position, not for the text.")
 flags.DEFINE_bool("no_answer", False, "answer: a question may have none.")
 
-# Formats that only one command reads.
-ONLY_OF = {"conll": "tag", "squad": "answer"}
-# Flags that only some commands heed.
-ONLY = {
-    "top_k": ("fill-mask",),
-    "held_out": ("fill-mask",),
-    "hf_mask_spacing": ("fill-mask",),
-    "per_position": ("encode",),
-    "no_answer": ("answer",),
-    "choices": ("choose",),
-    "long": ("fill-mask", "classify", "encode", "next-sentence", "choose"),
-    "pairs": ("classify", "encode"),
-    "text_b": ("classify", "encode", "next-sentence", "choose", "answer"),
-}
-
 
 def main(argv: Sequence[str]) -> None:
     """Answers what is asked."""
@@ -86,25 +70,31 @@ def main(argv: Sequence[str]) -> None:
     from fnet_jax.inference.model import load
     from fnet_jax.runtime import compile_cache
     from fnet_jax.tools.predict import files as predict_files
-    from fnet_jax.tools.predict.commands import COMMANDS
 
     compile_cache.enable()
     model = load(flag.model, flag.step, flag.dtype, flag.batch_size, flag.tokenizer)
     command = COMMANDS[name]
-    options = command.trained_on(model.config)._replace(**_given())
+    arguments: dict[str, Any] = {argument: flag[argument].value for argument in command.arguments}
+    names = command.trained_on(model.config)
+    if flag["text"].present:
+        names = names._replace(text=flag.text)
+    if flag["text_b"].present:
+        names = names._replace(text_b=flag.text_b)
+    if flag.choices:
+        names = names._replace(choices=tuple(flag.choices))
     if flag.held_out:
         print(held_out.show(held_out.fill_held_out(model, flag.model, flag.held_out, flag.top_k)))
     elif flag.input or texts == ["-"]:
         form = _format()
         if form == "conll":
-            options = options._replace(text="words")
+            names = names._replace(text="words")
         source = predict_files.Source(flag.input, form, flag.columns, model.config.data.word_column)
-        predict_files.work_off(model, command, options, source, flag.output)
+        predict_files.answer_file(model, name, arguments, names, source, flag.output)
     elif name == "fill-mask":
-        answers = zip(texts, model.fill_mask(texts, flag.top_k, flag.long, flag.hf_mask_spacing), strict=True)
+        answers = zip(texts, model.fill_mask(texts, **arguments), strict=True)
         print(held_out.show([held_out.Filled(text, "", best) for text, masks in answers for best in masks]))
     else:
-        predict_files.answer_here(model, command, *_records(name, texts, options))
+        predict_files.answer_here(model, name, arguments, *_records(name, texts, names))
 
 
 def _check(name: str, texts: Sequence[str]) -> None:
@@ -119,7 +109,8 @@ def _check(name: str, texts: Sequence[str]) -> None:
         raise UserError(f"command {name!r} is unknown; valid: {', '.join(COMMANDS)}")
     if not flag.model:
         raise UserError("--model is not given; name a workdir of a run, or a folder with a model")
-    for key, heeded_by in ONLY.items():
+    for key in dict.fromkeys(key for command in COMMANDS.values() for key in command.flags):
+        heeded_by = [other for other, command in COMMANDS.items() if key in command.flags]
         if flag[key].present and name not in heeded_by:
             raise UserError(f"--{key} has no effect on {name}; it is for {', '.join(heeded_by)}")
     for key in ("output", "format", "columns", "text"):
@@ -140,22 +131,23 @@ def _check(name: str, texts: Sequence[str]) -> None:
 
 
 def _check_files(name: str) -> None:
-    from fnet_jax.tools.predict import files as predict_files
-
     flag = flags.FLAGS
     if flag.input and not os.path.isfile(flag.input):
         raise UserError(f"--input={flag.input} is no file")
     form = _format()
     if flag.columns is not None and form not in ("csv", "tsv"):
         raise UserError(f"--columns is for csv and tsv; the format of the input is {form}")
-    if ONLY_OF.get(form, name) != name:
-        raise UserError(f"--format={form} is for {ONLY_OF[form]}; {name} does not read it")
-    if flag["text"].present and form in ONLY_OF:
+    readers = [other for other, command in COMMANDS.items() if command.form == form]
+    if readers and name not in readers:
+        raise UserError(f"--format={form} is for {readers[0]}; {name} does not read it")
+    if flag["text"].present and readers:
         raise UserError(f"--text has no effect on {form}, whose fields have their names")
     if form == "squad" and not flag.input:
         raise UserError("--format=squad needs --input=FILE; a file of JSON is read as a whole")
     if flag.output:
-        predict_files.check_output(flag.output, flag.input, name)
+        from fnet_jax.tools.predict.writers import check_output
+
+        check_output(flag.output, flag.input, name)
 
 
 def _format() -> Any:
@@ -167,26 +159,18 @@ def _format() -> Any:
     return flag.format or FORMATS[suffix]
 
 
-def _given() -> dict[str, Any]:
-    """The options of the commands that were set by hand."""
-    flag = flags.FLAGS
-    names = ("text", "text_b", "long", "top_k", "per_position", "no_answer", "hf_mask_spacing")
-    given = {name: flag[name].value for name in names if flag[name].present}
-    return given | {"choices": tuple(flag.choices)} if flag.choices else given
-
-
-def _records(name: str, texts: Sequence[str], options: Any) -> tuple[Any, list[dict[str, Any]]]:
-    """The texts of the command line as the fields of records, and options that name these."""
+def _records(name: str, texts: Sequence[str], names: FieldNames) -> tuple[FieldNames, list[dict[str, Any]]]:
+    """The texts of the command line as the fields of records, and names of these."""
     if name == "choose":
-        fields = {options.text: texts[0], "choices": list(texts[1:])}
-        return options._replace(choices=("choices",), text_b=""), [fields]
-    if flags.FLAGS.pairs or name in PAIRED:
+        fields = {names.text: texts[0], "choices": list(texts[1:])}
+        return names._replace(choices=("choices",), text_b=""), [fields]
+    if flags.FLAGS.pairs or COMMANDS[name].is_paired:
         if len(texts) % 2:
             raise UserError(f"{len(texts)} texts are no pairs; give a first and a second text for each")
-        options = options._replace(text_b=options.text_b or "text_b")
+        names = names._replace(text_b=names.text_b or "text_b")
         pairs = zip(texts[::2], texts[1::2], strict=True)
-        return options, [{options.text: a, options.text_b: b} for a, b in pairs]
-    return options._replace(text_b=""), [{options.text: text} for text in texts]
+        return names, [{names.text: a, names.text_b: b} for a, b in pairs]
+    return names._replace(text_b=""), [{names.text: text} for text in texts]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Runs points one after another, each in a process of its own, and says how far it is.
+"""Runs points one after another, each in a process of its own, and shows the progress.
 
 This process never touches a device: those of a TPU belong to one process at a time, the point's.
 """
@@ -36,7 +36,7 @@ def run_points(points: Sequence[SweepPoint], shown: Sequence[str] = (), index: i
 
     Raises:
         UserError: if a folder holds work of another config; if point `index` is being run elsewhere.
-        SystemExit: by Ctrl-C or SIGTERM; what ran was told to save, and has ended.
+        SystemExit: by Ctrl-C or SIGTERM, once the running point has saved and ended.
     """
     for point in points:
         point.check_unchanged()

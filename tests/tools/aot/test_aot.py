@@ -23,6 +23,7 @@ from fnet_jax.tools.aot.text import describe, show_seconds
 from fnet_jax.train.concrete import facts_without_data
 from fnet_jax.train.setup import set_up
 from tests.conftest import run
+from tests.in_process import run_in_process
 from tests.train import synthetic
 
 has_libtpu = pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="libtpu is for Linux x86-64")
@@ -171,7 +172,7 @@ def test_the_command(tmp_path):
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(flags, says):
-    result = run(*AOT, *flags)
+    result = run_in_process(*AOT[2:], *flags)
     assert result.returncode == 2, result.stdout + result.stderr
     assert result.stderr.startswith("error: ")
     assert result.stderr.count("\n") == 1

@@ -42,6 +42,10 @@ def sweep_command(config, workdir, *flags):
     return [sys.executable, "-m", "fnet_jax.tools.sweep", *args]
 
 
+def only_table(config, workdir):
+    return run_in_process(*sweep_command(config, workdir, "--only_table")[2:])
+
+
 def results(workdir):
     rows = json.loads((workdir / "results.json").read_text())
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
@@ -52,7 +56,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_table(config, tmp_path):
     uninterrupted = run(*sweep_command(config, whole, "--index=1"))
     assert uninterrupted.returncode == 0, uninterrupted.stderr
     assert "[2/2] optim.learning_rate=0.01: loss " in uninterrupted.stdout
-    table = run(*sweep_command(config, whole, "--only_table"))
+    table = only_table(config, whole)
     assert "1 of 2 points have not run yet" in table.stdout
     assert table.returncode == 1
     rows = results(whole)
@@ -70,7 +74,7 @@ def test_a_killed_sweep_goes_on_and_ends_with_the_same_table(config, tmp_path):
     rerun = run(*sweep_command(config, cut, "--index=1"))
     assert rerun.returncode == 0, rerun.stderr
     assert "resume: " in (point / "log.txt").read_text()
-    run(*sweep_command(config, cut, "--only_table"))
+    only_table(config, cut)
     assert results(cut) == rows
 
 

@@ -2,12 +2,10 @@
 
 import re
 
-import jax
-
 from fnet_jax.bridge.inputs import abstract_variables
-from fnet_jax.bridge.name_tables import Row
+from fnet_jax.bridge.loaded import flat
+from fnet_jax.bridge.name_tables import TensorMapping
 from fnet_jax.core.config import Head, ModelConfig
-from fnet_jax.core.mesh import path_str
 
 ARCHITECTURES: dict[Head, str] = {
     "encoder": "FNetModel",
@@ -68,7 +66,7 @@ BUFFERS = re.compile(
 )
 
 
-def rows(head: Head, model: ModelConfig) -> list[Row]:
+def name_table(head: Head, model: ModelConfig) -> list[TensorMapping]:
     """The table of one model; the encoder's names have `PREFIX` whatever the class.
 
     Args:
@@ -76,8 +74,7 @@ def rows(head: Head, model: ModelConfig) -> list[Row]:
         model: its sizes; `fourier` in all layers, E = D.
     """
     table = []
-    for key, leaf in jax.tree_util.tree_leaves_with_path(abstract_variables(head, model)["params"]):
-        path = path_str(key)
+    for path, leaf in flat(abstract_variables(head, model)["params"]).items():
         module, _, tensor = path.rpartition("/")
         name, transposed = _TENSORS[tensor]
         if module in _ENCODER:
@@ -88,7 +85,7 @@ def rows(head: Head, model: ModelConfig) -> list[Row]:
         names = tuple(theirs.format(i=i) for i in range(model.num_layers if is_stacked else 1))
         their_shape = leaf.shape[1:] if is_stacked else leaf.shape
         their_shape = their_shape[::-1] if transposed else their_shape
-        table.append(Row(path, leaf.shape, names, their_shape, transposed))
+        table.append(TensorMapping(path, leaf.shape, names, their_shape, transposed))
     return table
 
 
