@@ -1,5 +1,6 @@
 # make demo   pretrain a tiny FNet on the embedded corpus and look at it; at most 10 minutes on 2 cores
-# make test   every test
+# make test   the tests, on 2 cores
+# make test-quick   a part of them in about a minute: config, files, transforms, one step, structure
 # make test-beam   tests that need Apache Beam, in an environment of their own
 # make test-bridge   tests against transformers, in an environment of their own
 # make test-onnx   tests that need jax2onnx and ONNX Runtime, in an environment of their own
@@ -12,8 +13,10 @@ VENV ?= .venv
 WORKDIR ?= runs/demo
 CONFIG ?= configs/pretrain.py:size=tiny
 BIN = $(VENV)/bin
+QUICK = tests/core tests/runtime tests/tasks/files tests/nn/test_transforms.py tests/nn/test_losses.py \
+	tests/train/test_step.py tests/test_structure.py
 
-.PHONY: demo test test-beam test-bridge test-onnx drill check lock
+.PHONY: demo test test-quick test-beam test-bridge test-onnx drill check lock
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.runtime
@@ -24,6 +27,9 @@ demo: $(VENV)/.runtime
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(QUICK)
 
 test-beam: $(VENV)-beam/.stamp
 	$(VENV)-beam/bin/python -m pytest tests/data/corpus/test_beam.py

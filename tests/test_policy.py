@@ -11,7 +11,7 @@ import pytest
 from fnet_jax.configs import answer, choose, classify, glue, pretrain, tag
 from fnet_jax.core import config_dict
 from fnet_jax.core.checks import check_mesh
-from fnet_jax.core.config import PRETRAINING, Config, Layout, Mixer, Task
+from fnet_jax.core.config import PRETRAINING, Config, Layout, Mixer
 from fnet_jax.core.keys import declared
 from fnet_jax.core.mesh import create_mesh
 from fnet_jax.tasks.kinds import make_objective
@@ -80,10 +80,6 @@ def test_every_labelled_task_traces(task):
     c.model.vocab_size = 99
     c.model.num_outputs = TASKS[task].num_outputs(["a", "b", "c"])
     trace(config_dict.parse(c))
-
-
-def test_the_config_knows_the_tasks_of_the_table():
-    assert set(typing.get_args(Task)) == {*PRETRAINING, *TASKS}
 
 
 @pytest.mark.parametrize("layout", typing.get_args(Layout))

@@ -10,8 +10,9 @@ import re
 
 import ml_collections
 
-from fnet_jax.core.config import Config
+from fnet_jax.core.config import PRETRAINING, Config
 from fnet_jax.core.keys import declared
+from fnet_jax.tasks.table import TASKS
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -34,7 +35,8 @@ def describe() -> str:
         lines += ["| key | type | default | valid | meaning |", "|---|---|---|---|---|"]
         for key in keys:
             kind, meaning = type(key.default).__name__, _linked(key.meaning)
-            lines += [f"| `{key.name}` | {kind} | `{key.default!r}` | {key.valid} | {meaning} |"]
+            valid = key.valid if key.name != "task" else ", ".join((*PRETRAINING, *TASKS))
+            lines += [f"| `{key.name}` | {kind} | `{key.default!r}` | {valid} | {meaning} |"]
     return "\n".join(lines)
 
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
-from fnet_jax.core.config import PRETRAINING, Config, Task
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.keys import declared
+
+MASKED_TASKS = ("pretrain", "masked_lm")
 
 
 def check_mesh(config: Config, sizes: Mapping[str, int], training: bool = True) -> None:
@@ -140,6 +142,8 @@ def _require(holds: bool, message: str) -> None:
 def check_has_effect(c: Config, key: str) -> None:
     """Refuses a key set by hand that has no effect beside the other values.
 
+    Which labelled task reads which key is known to `tasks/check.py`.
+
     Raises:
         UserError: naming the key and why.
     """
@@ -166,48 +170,26 @@ def check_has_effect(c: Config, key: str) -> None:
         (not t.keep_best, "train.early_stop_evals", "train.keep_best is off"),
         (t.on_nan == "stop", "train.max_skipped_steps", "train.on_nan='stop'"),
         (c.log.profile_start == 0, "log.profile_steps", "log.profile_start=0"),
-        *_without_effect_on_task(c.task),
+        (
+            c.task not in MASKED_TASKS,
+            "data.max_predictions_per_seq data.masking_rate data.mask_token_proportion "
+            "data.random_token_proportion data.whole_word_masking",
+            f"task={c.task!r} does not read it",
+        ),
+        (
+            c.task not in ("pretrain", "next_sentence"),
+            "data.next_sentence",
+            f"task={c.task!r} does not read it",
+        ),
+        (
+            c.is_pretraining,
+            "data.max_train_examples data.max_eval_examples model.classifier_dropout_rate model.num_outputs "
+            "train.keep_best",
+            f"task={c.task!r} has no labels",
+        ),
     ]
     for holds, keys, why in without_effect:
         _require(
             not (holds and key in keys.split()),
             f"config key {key} was set but has no effect: {why}; remove it",
         )
-
-
-# Which tasks read what.
-MASKED_TASKS = ("pretrain", "masked_lm")
-TABLE_TASKS = ("classify", "regress", "choose")
-WINDOW_TASKS = ("tag", "answer")  # texts that are too long become several examples
-READ_BY = {
-    "data.max_predictions_per_seq data.masking_rate data.mask_token_proportion": MASKED_TASKS,
-    "data.random_token_proportion data.whole_word_masking": MASKED_TASKS,
-    "data.next_sentence": ("pretrain", "next_sentence"),
-    "data.text_field": (*PRETRAINING, *TABLE_TASKS),
-    "data.text_b_field data.label_field": TABLE_TASKS,
-    "data.labels": ("classify", "tag"),
-    "data.validation data.test": (*TABLE_TASKS, *WINDOW_TASKS),
-    "data.word_column data.tag_column": ("tag",),
-    "data.choice_fields": ("choose",),
-    "data.max_query_length data.doc_stride data.max_answer_length": ("answer",),
-    "data.null_score_diff_threshold": ("answer",),
-}
-
-
-def _without_effect_on_task(task: Task) -> list[tuple[bool, str, str]]:
-    """Whether some keys have no effect on a task, which keys, and why."""
-    no_labels = (
-        "data.max_train_examples data.max_eval_examples model.classifier_dropout_rate model.num_outputs "
-        "train.keep_best"
-    )
-    unread = [(task not in tasks, keys, f"task={task!r} does not read it") for keys, tasks in READ_BY.items()]
-    return [
-        *unread,
-        (task in PRETRAINING, no_labels, f"task={task!r} has no labels"),
-        (task in (*PRETRAINING, *WINDOW_TASKS), "data.truncation", f"task={task!r} cuts no text"),
-        (
-            task in (*PRETRAINING, *WINDOW_TASKS, "choose"),
-            "data.swap_texts",
-            f"task={task!r} has no pairs of texts to swap",
-        ),
-    ]

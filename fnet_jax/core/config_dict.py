@@ -64,7 +64,7 @@ def unknown_key(key: str) -> str:
         hints = typing.get_type_hints(cls) if dataclasses.is_dataclass(cls) else {}
         if name not in hints:
             prefix = "".join(part + "." for part in done)
-            return f"config key {prefix}{name} is unknown; {_closest(name, hints)}"
+            return f"config key {prefix}{name} is unknown; {closest(name, hints)}"
         done.append(name)
         cls = hints[name]
     return ""
@@ -94,7 +94,7 @@ def parse_arg(arg: str, *, choices: Mapping[str, Collection[str]] | None = None,
     for item in filter(None, arg.split(",")):
         key, has_value, text = item.partition("=")
         if key not in defaults:
-            raise UserError(f"config argument {key!r} is unknown; {_closest(key, defaults)}")
+            raise UserError(f"config argument {key!r} is unknown; {closest(key, defaults)}")
         kind = type(defaults[key])
         if kind is bool:
             text = text.lower() if has_value else "true"
@@ -109,7 +109,7 @@ def parse_arg(arg: str, *, choices: Mapping[str, Collection[str]] | None = None,
     for key, valid in (choices or {}).items():
         if values[key] not in valid:
             raise UserError(
-                f"config argument {key}={values[key]!r} is unknown; {_closest(values[key], valid)}"
+                f"config argument {key}={values[key]!r} is unknown; {closest(values[key], valid)}"
             )
     return types.SimpleNamespace(**values)
 
@@ -121,7 +121,7 @@ def _section(cls: type, values: Mapping[str, Any], prefix: str, fill_up: bool) -
     hints = typing.get_type_hints(cls)
     for key in values:
         if key not in hints:
-            raise UserError(f"config key {prefix}{key} is unknown; {_closest(key, hints)}")
+            raise UserError(f"config key {prefix}{key} is unknown; {closest(key, hints)}")
     fields = {}
     for name, hint in hints.items():
         key = prefix + name
@@ -141,7 +141,7 @@ def _value(key: str, value: Any, hint: Any) -> Any:
     if typing.get_origin(hint) is Literal:
         valid = typing.get_args(hint)
         if value not in valid:
-            raise UserError(f"{key}={value!r} is unknown; {_closest(str(value), valid)}")
+            raise UserError(f"{key}={value!r} is unknown; {closest(str(value), valid)}")
         return value
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
@@ -154,7 +154,7 @@ def _value(key: str, value: Any, hint: Any) -> Any:
     return value
 
 
-def _closest(word: str, valid: Collection[str]) -> str:
+def closest(word: str, valid: Collection[str]) -> str:
     """ "did you mean X?" when something is close, the whole list otherwise."""
     close = difflib.get_close_matches(word, list(valid), n=1)
     listing = f"valid: {', '.join(valid)}"

@@ -1,13 +1,15 @@
 """What a run leaves in its workdir for others: its resolved config, from which a model is known again."""
 
+import filecmp
 import json
 import os
+import shutil
 from typing import Any
 
 from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.files import write_atomically
+from fnet_jax.core.files import atomic_file, write_atomically
 
 CONFIG_FILE = "config.json"
 TOKENIZER_FILE = "tokenizer.model"
@@ -56,6 +58,27 @@ def read_json(path: str) -> dict[str, Any]:
 def save_config(config: Config, directory: str) -> None:
     """Leaves the resolved config in `directory`, whole or not at all."""
     write_atomically(os.path.join(directory, CONFIG_FILE), json.dumps(config_dict.to_dict(config), indent=2))
+
+
+def leave_config(config: Config, tokenizer_path: str, directory: str) -> None:
+    """Leaves config and tokenizer of a run in `directory`; says what changed since the last start.
+
+    Raises:
+        UserError: if they cannot be written; those of the last start are still there then.
+    """
+    saved = saved_config(directory)
+    for line in config_dict.differences(saved, config) if saved else []:
+        print(f"config changed since the last start: {line}")
+    tokenizer = os.path.join(directory, TOKENIZER_FILE)
+    try:
+        if not os.path.exists(tokenizer) or not filecmp.cmp(tokenizer_path, tokenizer, shallow=False):
+            with open(tokenizer_path, "rb") as source, atomic_file(tokenizer) as target:
+                shutil.copyfileobj(source, target)
+        save_config(config, directory)
+    except OSError as error:
+        raise UserError(
+            f"--workdir={directory} cannot be written ({error.strerror}); make room or name another folder"
+        ) from error
 
 
 def workdir_of(path: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from array_record.python import array_record_data_source
 
 from fnet_jax.core.batch import BatchSpec, labelled_spec, masked_lm_spec, pretrain_spec
-from fnet_jax.core.config import DataConfig, Task
+from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data.dataset import check_info, load_info
@@ -54,7 +54,7 @@ class PretrainBatches:
         batch_size: int,
         seed: int,
         rows: tuple[int, ...] | None = None,
-        task: Task = "pretrain",
+        task: str = "pretrain",
     ) -> None:
         """Opens a split.
 

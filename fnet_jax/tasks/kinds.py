@@ -1,8 +1,9 @@
-"""The kinds of tasks. A new kind is a folder, its row here, and the name in `table.KindName`."""
+"""The kinds of tasks. A new kind is a folder, and its row here."""
 
 from fnet_jax.core.config import Config
 from fnet_jax.nn.heads import make_model
 from fnet_jax.tasks.answer.kind import ANSWER
+from fnet_jax.tasks.check import check_task
 from fnet_jax.tasks.choose.kind import CHOOSE
 from fnet_jax.tasks.classify.kind import CLASSIFY
 from fnet_jax.tasks.interface import Kind, Objective
@@ -23,7 +24,12 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_of(config: Config) -> Kind:
-    """The kind of the config's task."""
+    """The kind of the config's task.
+
+    Raises:
+        UserError: if there is no such task.
+    """
+    check_task(config)
     return KINDS[config.task if config.is_pretraining else TASKS[config.task].kind]
 
 

@@ -41,7 +41,7 @@ class LabelledDataset(Dataset):
             if name in data.splits and data.splits[name].is_labelled
         )
         self.not_whole = [name for name, split in data.splits.items() if not split.is_whole]
-        find = functools.partial(_tokenizer_path, config, workdir, data)
+        find = functools.partial(_find_or_train_tokenizer, config, workdir, data)
         hosts.run_on_primary(find, "find or train the tokenizer", PREPARE_TIMEOUT_S)
         self.tokenizer_path = find()
         self.tokenizer: Tokenizer = load_tokenizer(self.tokenizer_path)
@@ -97,22 +97,29 @@ class LabelledDataset(Dataset):
         """What a person should know about examples that are longer than the model."""
 
 
-def _tokenizer_path(config: Config, workdir: str, data: TaskData[Any]) -> str:
-    """See `LabelledDataset`."""
+def find_tokenizer(config: Config, workdir: str) -> str:
+    """That of the workdir; else that of `init_from`; else `data.tokenizer`; "" if one is to be trained.
+
+    Raises:
+        UserError: if `data.tokenizer` is another one, or `init_from` has none.
+    """
     own = os.path.join(workdir, TOKENIZER_FILE)
     source = os.path.join(workdir_of(config.init_from), TOKENIZER_FILE) if config.init_from else ""
     for path, name in ((own, f"--workdir={workdir}"), (source, f"init_from={config.init_from}")):
         if path and os.path.exists(path):
             _check_same(config, path, name)
             return path
-    given = config.data
-    if given.tokenizer:
-        return given.tokenizer
-    if config.init_from:
+    if config.init_from and not config.data.tokenizer:
         raise UserError(
             f"init_from={config.init_from} holds no {TOKENIZER_FILE}; give its tokenizer as data.tokenizer"
         )
-    train = data.split("train")
+    return config.data.tokenizer
+
+
+def _find_or_train_tokenizer(config: Config, workdir: str, data: TaskData[Any]) -> str:
+    if found := find_tokenizer(config, workdir):
+        return found
+    own, given, train = os.path.join(workdir, TOKENIZER_FILE), config.data, data.split("train")
     print(f"training a tokenizer of {given.tokenizer_pieces} pieces on {len(train):,} examples ...")
     os.makedirs(workdir, exist_ok=True)
     train_tokenizer(train.texts_to_learn(), own, given.tokenizer_pieces, given.tokenizer_algorithm)

@@ -14,12 +14,12 @@ from fnet_jax.train.setup import Setup
 
 
 class EvalBatches(NamedTuple):
-    """A split from its first example on, each example once; the last batch is padded.
+    """A split for evaluation: each example once, in order; the last batch is padded.
 
     Attributes:
-        batches: this process's rows of them, or the whole on the devices.
-        num_batches: of them.
-        num_examples: in them, on all hosts together, without the padding.
+        batches: fields as in `core.batch`; this process's rows, or global arrays on the devices.
+        num_batches: how many they are.
+        num_examples: how many examples they hold on all hosts together, without the padding.
     """
 
     batches: Iterator[Batch]

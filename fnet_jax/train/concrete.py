@@ -25,6 +25,7 @@ from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CONFIG_FILE, TOKENIZER_FILE, saved_config, workdir_of
 from fnet_jax.runtime import cli
+from fnet_jax.tasks.check import check_task
 from fnet_jax.tasks.table import TASKS
 
 # The keys of `data` that say where a labelled task reads.
@@ -32,18 +33,9 @@ _DATA_PLACES = ("dir", "corpus", "validation", "test")
 
 # The keys of `model` that say which parameters it has.
 _MODEL_SHAPE = (
-    "mixer",
-    "num_attention_layers",
-    "attention_layout",
-    "num_layers",
-    "d_model",
-    "d_emb",
-    "d_ff",
-    "num_heads",
-    "max_seq_length",
-    "type_vocab_size",
-    "vocab_size",
-)
+    "mixer", "num_attention_layers", "attention_layout", "num_layers", "d_model", "d_emb", "d_ff",
+    "num_heads", "max_seq_length", "type_vocab_size", "vocab_size",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +72,7 @@ def read_config() -> Config:
         saved = saved_config(cli.workdir())
         if saved is None:
             raise UserError(f"--config is not given and --workdir={cli.workdir()} holds no {CONFIG_FILE}")
+        check_task(saved)
         config = saved
     if flags.FLAGS.print_config:
         print(json.dumps(config_dict.to_dict(config), indent=2))
@@ -100,7 +93,9 @@ def make_config(
     Raises:
         UserError: if the config cannot work.
     """
-    return inherit(config_dict.parse(config, overrides), overrides, workdir)
+    parsed = config_dict.parse(config, overrides)
+    check_task(parsed, overrides)
+    return inherit(parsed, overrides, workdir)
 
 
 def inherit(config: Config, overrides: Collection[str], workdir: str | None) -> Config:

@@ -2,14 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, cast
+from typing import Any
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from fnet_jax.core.batch import Batch
-from fnet_jax.core.config import Config, Task
+from fnet_jax.core.config import Config
 from fnet_jax.core.errors import MachineError, UserError, reason
 from fnet_jax.runtime import hosts
 from fnet_jax.tasks.interface import Scores
@@ -92,8 +92,9 @@ def evaluate_split(
         MachineError: if the input failed.
     """
     batches, count, examples = eval_batches(setup, split)
-    shown = with_progress(_until_stopped(batches, stopped), count, f"evaluate {split}")
-    values, outputs = evaluate(eval_step, variables, shown)
+    running = _until_stopped(batches, stopped)
+    with_bar = tqdm(running, f"evaluate {split}", count, leave=False, unit="batch", disable=None)
+    values, outputs = evaluate(eval_step, variables, with_bar)
     values["loss"] = sum(values[name] for name in setup.objective.losses)
     outputs = {name: rows[:examples] for name, rows in outputs.items()}
     scores = setup.dataset.score(split, outputs)
@@ -115,11 +116,6 @@ def _until_stopped(batches: Iterator[Batch], stopped: Callable[[], int]) -> Iter
         if stopped():
             raise Interrupted
         yield batch
-
-
-def with_progress(batches: Iterable[Batch], total: int, text: str) -> Iterable[Batch]:
-    """Shows a bar on a terminal while the batches are worked off."""
-    return tqdm(batches, total=total, desc=text, unit="batch", leave=False, disable=None)
 
 
 class CheckpointEvaluator:
@@ -201,7 +197,7 @@ def on_task(config: Config, task: str) -> Config:
         raise UserError(
             f"--tasks={task}: valid are {', '.join(TASKS)}, and the checkpoint must be of a labelled task"
         )
-    return dataclasses.replace(config, task=cast(Task, task))
+    return dataclasses.replace(config, task=task)
 
 
 def evaluate_checkpoint(

@@ -57,7 +57,7 @@ def train(config: Config, workdir: str, started: float | None = None) -> int:
     compile_cache.enable()
     held = lock.lock_workdir(workdir)
     try:
-        # Waiting for data is part of a step; it would be written down twice a step.
+        # Waiting for data is part of a step: to note it would write the file twice a step.
         note = lambda part: held.note(part) if held and part != "data" else None  # noqa: E731
         return _train(config, workdir, perf.Stopwatch(started, note))
     finally:
@@ -85,18 +85,18 @@ class _Loop:
         setup: Setup,
         state: TrainState,
         start_step: int,
+        best: BestTracker,
         checkpointer: Checkpointer,
         stopped_by: Callable[[], int],
         stopwatch: perf.Stopwatch,
     ):
         self._setup, self._config, self._checkpointer = setup, setup.config, checkpointer
-        self._state, self._step, self._start_step = state, start_step, start_step
+        self._state, self._step, self._start_step, self._best = state, start_step, start_step, best
         self._num_steps = setup.config.train.num_train_steps
         self._stopped_by, self._stopwatch = stopped_by, stopwatch
         self._saved = -1 if hosts.broadcast(checkpointer.latest()) is None else start_step
         self._progress = Progress(setup, start_step, stopwatch)
         self._profile = perf.ProfileWindow(setup.config.log, setup.workdir, self._progress.say)
-        self._best = BestTracker(setup.config.train, hosts.broadcast(checkpointer.best()))
 
     def run(self) -> int:
         """Trains until done or stopped; returns the exit code."""
@@ -127,18 +127,24 @@ class _Loop:
         """The loop; returns the number of the signal that stopped it, or 0."""
         train = self._config.train
         while True:
-            step = self._step
-            last = step == self._num_steps
+            step = self._step  # so many steps have made the state
+            is_last = step == self._num_steps
             stopped = self._stopped_by()
-            evaluate = (last or _due(step, train.eval_frequency)) and self._is_fresh(step) and not stopped
+
+            # 1. Evaluate the state, unless it was evaluated before or the run is to stop.
+            evaluate = (is_last or _due(step, train.eval_frequency)) and self._is_fresh(step) and not stopped
             if evaluate and not self._evaluate(step):
                 stopped = self._stopped_by()
-            last = last or self._best.has_stopped_rising(step)
-            keep = train.keep_best and evaluate
-            if last or stopped or keep or _due(step, train.save_checkpoints_steps):
+            is_last = is_last or self._best.has_stopped_rising(step)
+
+            # 2. Save it, where that is due, with its score if it has one, and before the run ends.
+            has_score = train.keep_best and evaluate
+            if is_last or stopped or has_score or _due(step, train.save_checkpoints_steps):
                 self._save(step)
-            if last or stopped:
+            if is_last or stopped:
                 return stopped
+
+            # 3. Take a batch and a step, then log the step before, whose results are there by now.
             self._profile.at(step, self._state)
             repeated = step < self._progress.repeated_until
             with self._stopwatch.part("repeat" if repeated else "steps"):

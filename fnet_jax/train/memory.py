@@ -67,7 +67,7 @@ class Memory:
     available: float
 
     def describe(self) -> str:
-        """One line."""
+        """One line for a person."""
         return (
             f"on each device: parameters {show_bytes(self.parameters)}, "
             f"optimizer {show_bytes(self.optimizer)}, "
@@ -102,7 +102,7 @@ def memory_of(
 def peak_bytes(program: jax.stages.Compiled, platform: str) -> int:
     """What one device of a platform holds at most while the program runs, its code included."""
     stats: Any = program.memory_analysis()
-    # Of the CPU's figure the temporaries are no part.
+    # The CPU's figure leaves out the temporaries.
     peak = getattr(stats, "peak_memory_in_bytes", 0) if platform == "tpu" else 0
     peak = peak or (
         stats.argument_size_in_bytes
@@ -114,7 +114,7 @@ def peak_bytes(program: jax.stages.Compiled, platform: str) -> int:
 
 
 def available_bytes(device: jax.Device) -> float:
-    """Memory of a device: what it says, else by the table of chips, else its share of this machine's."""
+    """Memory of a device: as it reports, else by the table of chips, else its share of this machine's."""
     with contextlib.suppress(Exception):  # a device of another host, or only described, has no statistics
         if limit := (device.memory_stats() or {}).get("bytes_limit"):
             return limit
@@ -124,7 +124,7 @@ def available_bytes(device: jax.Device) -> float:
 
 
 def show_bytes(size: float) -> str:
-    """In GiB, MiB, KiB or B."""
+    """Such as "1.5 GiB", in GiB, MiB, KiB or B."""
     for power, unit in ((3, "GiB"), (2, "MiB"), (1, "KiB")):
         if size >= 1024**power:
             return f"{size / 1024**power:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""AdamW and its learning-rate schedules, as the original where it is sound."""
+"""AdamW and its learning-rate schedules; `make_schedule` says where the original's differ."""
 
 import re
 
@@ -100,7 +100,7 @@ def check_rules(rules: str, params: optax.Params) -> None:
     """Refuses a rule that matches no parameter.
 
     Raises:
-        UserError: naming the rule, and some parameters.
+        UserError: that names the rule, and some parameters.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
     names = [name for path, leaf in leaves for name in rule_paths(path_str(path), leaf)]

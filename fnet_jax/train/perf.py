@@ -58,7 +58,7 @@ class Stopwatch:
     """Gives every second of the process to one part: that of the innermost `part` block, else "restart"."""
 
     def __init__(self, start: float | None = None, entered: Callable[[str], object] = lambda name: None):
-        """Starts.
+        """Starts to count.
 
         Args:
             start: of the process, as `time.perf_counter()` gave it; now by default.

@@ -1,11 +1,13 @@
-"""What the loop has seen: sums of steps, windows between two lines of metrics, and who is told."""
+"""Metrics of the running training: read from the devices, averaged between two lines, written and printed."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 
 from fnet_jax.core import config_dict
+from fnet_jax.core.errors import MachineError
 from fnet_jax.runtime import hosts
 from fnet_jax.tasks.metrics import HostSums, Sums, compute, merge, to_host
 from fnet_jax.train import perf
@@ -15,16 +17,15 @@ from fnet_jax.train.logs.writers import (
     TensorBoardWriter,
     WandbWriter,
     Writer,
-    Writers,
     read_jsonl,
 )
 from fnet_jax.train.setup import Setup
 
-PAUSES = ("restart", "compile", "save", "evaluate")  # parts of the time that say nothing of the speed
+PAUSES = ("restart", "compile", "save", "evaluate")  # parts of the time that do not count for the speed
 
 
 class DivergedError(ArithmeticError):
-    """The loss or the gradient is no finite number."""
+    """The loss or the gradient norm is not a finite number."""
 
 
 class Progress:
@@ -55,7 +56,7 @@ class Progress:
         peak = perf.peak_flops(jax.devices()[0], config.model.dtype)
         self._peak_flops = peak * jax.device_count() if peak else None
         self._console = ConsoleWriter(start_step, self._num_steps) if hosts.is_primary() else None
-        self._writers = Writers(self._make_writers(workdir, start_step))
+        self._writers = self._make_writers(workdir, start_step)
 
     def _make_writers(self, workdir: str, start_step: int) -> list[Writer]:
         if self._console is None:
@@ -76,7 +77,7 @@ class Progress:
         self._pending = (step, sums)
 
     def read(self) -> None:
-        """Reads what is outstanding, waiting for its step.
+        """Reads the sums of the step that was dispatched last, and so waits for it.
 
         Raises:
             DivergedError: if the loss or the gradient is no finite number and `train.on_nan` is "stop", or
@@ -98,7 +99,7 @@ class Progress:
 
     def evaluation(self, step: int, values: dict[str, float], warnings: Sequence[str]) -> None:
         """Writes the metrics of an evaluation, and says each warning once."""
-        self._writers.write(step, "eval", values)
+        self._write(step, "eval", values)
         self.evaluated.add(step)
         for warning in warnings:
             if warning not in self._warnings:
@@ -108,7 +109,7 @@ class Progress:
     def end(self, step: int) -> None:
         """Writes and says where the time of the process went."""
         shares = self._stopwatch.shares()
-        self._writers.write(step, "time", shares)
+        self._write(step, "time", shares)
         order = sorted(shares.items(), key=lambda item: -item[1])
         self.say("time: " + ", ".join(f"{name} {share:.0%}" for name, share in order))
 
@@ -118,8 +119,24 @@ class Progress:
             self._console.say(text)
 
     def close(self) -> None:
-        """Closes the writers."""
-        self._writers.close()
+        """Closes the writers; one that could not write may not be able to close either."""
+        for writer in self._writers:
+            with contextlib.suppress(OSError):
+                writer.close()
+
+    def _write(self, step: int, split: str, values: Mapping[str, float]) -> None:
+        """Passes values on to every writer.
+
+        Raises:
+            MachineError: if one cannot write.
+        """
+        for writer in self._writers:
+            try:
+                writer.write(step, split, values)
+            except OSError as error:
+                raise MachineError(
+                    f"metrics of step {step} could not be written ({type(writer).__name__}: {error.strerror})"
+                ) from error
 
     def _refuse_nonfinite(self, step: int) -> None:
         train = self._config.train
@@ -151,5 +168,5 @@ class Progress:
             values["mfu"] = self._flops_per_step * self._window_steps / busy / self._peak_flops
         values["eta_minutes"] = (self._num_steps - step) * busy / self._window_steps / 60
         values["goodput"] = self._stopwatch.shares().get("steps", 0.0)
-        self._writers.write(step, "train", values)
+        self._write(step, "train", values)
         self._window, self._window_steps = {}, 0

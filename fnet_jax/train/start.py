@@ -1,24 +1,21 @@
 """How a run starts: the state that it goes on from, and what it leaves in the workdir for others."""
 
 import dataclasses
-import filecmp
 import os
-import shutil
 import tempfile
 from collections.abc import Mapping
 
 import jax
 
-from fnet_jax.core import config_dict
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError, reason
-from fnet_jax.core.files import atomic_file
 from fnet_jax.core.mesh import path_str
-from fnet_jax.core.workdir import DAMAGED_DIR, TOKENIZER_FILE, save_config, saved_config
+from fnet_jax.core.workdir import DAMAGED_DIR, leave_config, saved_config
 from fnet_jax.runtime import hosts
 from fnet_jax.train.checkpoints import checksums
+from fnet_jax.train.checkpoints.best import BestTracker
 from fnet_jax.train.checkpoints.checkpointer import Checkpointer
-from fnet_jax.train.checkpoints.find import early_stop_step, find_checkpoint
+from fnet_jax.train.checkpoints.find import find_checkpoint
 from fnet_jax.train.setup import Setup
 from fnet_jax.train.state import TrainState, create_state
 
@@ -27,8 +24,8 @@ POSITIONS = "params/encoder/embedder/position/embedding"
 FIXED_LENGTH_MIXERS = ("linear", "random")  # they have a matrix over the positions
 
 
-def start(setup: Setup, checkpointer: Checkpointer) -> tuple[TrainState, int] | None:
-    """The state that a run goes on from and its step, or None if there is nothing left to do.
+def start(setup: Setup, checkpointer: Checkpointer) -> tuple[TrainState, int, BestTracker] | None:
+    """The state that a run goes on from, its step and the best so far; None if nothing is left to do.
 
     1. Resume: the workdir has a checkpoint that is whole. The newest one counts, whatever `init_from` says.
     2. Complete: that one is of the last step, or the score had stopped rising there. Nothing is to be done.
@@ -42,11 +39,11 @@ def start(setup: Setup, checkpointer: Checkpointer) -> tuple[TrainState, int] | 
     """
     config, workdir = setup.config, setup.workdir
     found = restore_newest(checkpointer, setup.abstract)
+    best = BestTracker(config.train, hosts.broadcast(checkpointer.best()))
     if found is not None:
         state, step = found
         hosts.print_once(f"resume: {checkpointer.folder(step)}")
-        num_steps = config.train.num_train_steps
-        stopped_early = hosts.broadcast(early_stop_step(config.train, checkpointer)) is not None
+        num_steps, stopped_early = config.train.num_train_steps, best.has_stopped_rising(step)
         if step >= num_steps or stopped_early:
             why = ", where the score had stopped rising" if stopped_early else ""
             hosts.print_once(f"complete: {workdir} already holds step {step} of {num_steps}{why}")
@@ -58,8 +55,10 @@ def start(setup: Setup, checkpointer: Checkpointer) -> tuple[TrainState, int] | 
             hosts.print_once(said)
     for warning in setup.dataset.warnings:
         hosts.print_once(f"note: {warning}")
-    leave_config(config, setup.dataset.tokenizer_path, workdir)
-    return state, step
+    hosts.run_on_primary(
+        lambda: leave_config(config, setup.dataset.tokenizer_path, workdir), "leave the config in the workdir"
+    )
+    return state, step, best
 
 
 def check_workdir(workdir: str) -> None:
@@ -81,36 +80,6 @@ def check_workdir(workdir: str) -> None:
             f"--workdir={workdir} is not one folder for all hosts: process {without[0]} does not see what "
             "process 0 writes there; name a folder on a file system that all hosts share"
         )
-
-
-def leave_config(config: Config, tokenizer_path: str, workdir: str) -> None:
-    """Leaves config and tokenizer in the workdir; says what changed since the last start.
-
-    Raises:
-        UserError: if they cannot be written; those of the last start are still there then.
-    """
-
-    def leave() -> None:
-        saved = saved_config(workdir)
-        for line in config_dict.differences(saved, config) if saved else []:
-            print(f"config changed since the last start: {line}")
-        try:
-            _copy(tokenizer_path, os.path.join(workdir, TOKENIZER_FILE))
-            save_config(config, workdir)
-        except OSError as error:
-            raise UserError(
-                f"--workdir={workdir} cannot be written ({error.strerror}); make room or name another folder"
-            ) from error
-
-    hosts.run_on_primary(leave, "leave the config in the workdir")
-
-
-def _copy(source: str, target: str) -> None:
-    """Whole or not at all; not where it is there already."""
-    if os.path.exists(target) and filecmp.cmp(source, target, shallow=False):
-        return
-    with open(source, "rb") as model, atomic_file(target) as file:
-        shutil.copyfileobj(model, file)
 
 
 # Resume
@@ -144,7 +113,7 @@ def restore_newest(checkpointer: Checkpointer, abstract: TrainState) -> tuple[Tr
 def _try_restore(
     checkpointer: Checkpointer, step: int, abstract: TrainState
 ) -> tuple[str, TrainState | None]:
-    """What is wrong with a checkpoint, or the state."""
+    """What is wrong with a checkpoint and None, or "" and the state that it holds."""
     if fault := checkpointer.fault(step, ""):
         return fault, None
     try:
@@ -153,7 +122,7 @@ def _try_restore(
         raise
     except Exception as error:
         if checksums.exist(checkpointer.folder(step)) or hosts.count() > 1:
-            raise  # the files are what was saved: not their fault
+            raise  # the checksums are right, so the files are not the cause
         return reason(error), None
 
 

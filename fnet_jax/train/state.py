@@ -32,7 +32,7 @@ class TrainState:
 
     @property
     def variables(self) -> Variables:
-        """What the model is applied to."""
+        """The Flax variables that the model is applied to."""
         return {"params": self.params, "constants": self.constants}
 
 
@@ -86,6 +86,6 @@ def state_shardings(mesh: Mesh, state: TrainState, optimizer: optax.GradientTran
 def create_state(
     abstract: TrainState, objective: Objective, optimizer: optax.GradientTransformation, seed: int
 ) -> TrainState:
-    """The state of step 0, each array made where it belongs."""
+    """The state of step 0, each array made on the devices that `abstract` places it on."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
     return jax.jit(init_fn(objective, optimizer, seed), out_shardings=shardings)()

@@ -69,7 +69,7 @@ def make_train_step(
 
 
 def _unless_nonfinite(before: TrainState, after: TrainState, sums: Sums) -> tuple[TrainState, Sums]:
-    """The state and sums of the step, or those of a step left out; see `make_train_step`."""
+    """The state and sums of the step; where they are not finite, those of a skipped step."""
     is_good = jnp.isfinite(sums["loss"][0]) & jnp.isfinite(sums["grad_norm"][0])
     kept = jax.tree.map(lambda new, old: jnp.where(is_good, new, old), after, before)
     counted = jax.tree.map(lambda x: jnp.where(is_good, x, jnp.zeros_like(x)), dict(sums))
@@ -85,16 +85,16 @@ def make_eval_step(objective: Objective) -> EvalStep:
 
 
 def _accumulate(
-    gradients: Callable[[Batch, jax.Array], Gradients], batch: Batch, dropout_key: jax.Array, parts: int
+    gradients: Callable[[Batch, jax.Array], Gradients], batch: Batch, dropout_key: jax.Array, num_parts: int
 ) -> Gradients:
-    """Adds up loss, sums and gradients over `parts` parts of the batch, one after the other."""
+    """Adds up loss, sums and gradients over `num_parts` parts of the batch, one after the other."""
 
-    # Part k takes every `parts`-th example: each device keeps the examples it has, none moves.
+    # Part k takes every `num_parts`-th example: each device keeps the examples it has, none moves.
     split = {
-        name: jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1)
+        name: jnp.swapaxes(x.reshape(x.shape[0] // num_parts, num_parts, *x.shape[1:]), 0, 1)
         for name, x in batch.items()
     }
-    keys = jax.random.split(dropout_key, parts)
+    keys = jax.random.split(dropout_key, num_parts)
     shapes = jax.eval_shape(gradients, {name: x[0] for name, x in split.items()}, keys[0])
     zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from fnet_jax.core.config import Config
 from fnet_jax.runtime import hosts
+from fnet_jax.train.checkpoints.best import BestTracker
 from fnet_jax.train.checkpoints.checkpointer import Checkpointer
-from fnet_jax.train.checkpoints.find import early_stop_step
 from fnet_jax.train.evaluate import CheckpointEvaluator
 from fnet_jax.train.logs.results import read_results
 
@@ -37,10 +37,10 @@ def watch(
     while True:
         with Checkpointer(workdir, read_only=True) as checkpointer:
             steps = hosts.broadcast(checkpointer.steps())
-            stopped_early = hosts.broadcast(early_stop_step(config.train, checkpointer)) is not None
+            best = BestTracker(config.train, hosts.broadcast(checkpointer.best()))
         step = next((step for step in steps if step not in done), None)
         if step is None:
-            if steps and (stopped_early or steps[-1] >= config.train.num_train_steps):
+            if steps and (steps[-1] >= config.train.num_train_steps or best.has_stopped_rising(steps[-1])):
                 return
             sleep(seconds)
             continue

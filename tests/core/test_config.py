@@ -139,13 +139,6 @@ def test_values_that_do_not_fit_together():
         ({"task": "next_sentence", "data.masking_rate": 0.2}, "data.masking_rate"),
         ({"task": "masked_lm", "data.next_sentence": "random"}, "data.next_sentence"),
         ({"task": "masked_lm", "data.max_train_examples": 9}, "data.max_train_examples"),
-        ({"task": "tag", "data.doc_stride": 9}, "data.doc_stride"),
-        ({"task": "tag", "data.label_field": "x"}, "data.label_field"),
-        ({"task": "answer", "data.truncation": "tail"}, "data.truncation"),
-        ({"task": "choose", "data.swap_texts": True}, "data.swap_texts"),
-        ({"task": "choose", "data.labels": ("a", "b")}, "data.labels"),
-        ({"task": "classify", "data.choice_fields": ("a", "b")}, "data.choice_fields"),
-        ({"task": "sst2", "data.validation": "x"}, "data.validation"),
     ],
 )
 def test_keys_without_effect_are_refused(overrides, dead):

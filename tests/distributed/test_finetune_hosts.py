@@ -11,7 +11,7 @@ from fnet_jax.train.logs.results import read_results
 from fnet_jax.train.logs.writers import read_jsonl
 from tests.distributed.processes import train_and_evaluate
 from tests.made_up import write_table
-from tests.train.test_finetune import labelled_config
+from tests.train.labelled import labelled_config
 
 KEYS = {
     "data.tokenizer_pieces": 150, "data.max_eval_examples": 19, "train.eval_batch_size": 16,

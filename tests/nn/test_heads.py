@@ -1,5 +1,7 @@
 """The whole pretraining model against float64 NumPy; every head; parameter counts; sharding."""
 
+import dataclasses
+import functools
 import typing
 
 import jax
@@ -31,25 +33,30 @@ def build(config, batch_size=4):
 def stir(variables):
     """Moves every parameter off its initial value, so that a scale of 1 or a bias of 0 is put to work."""
     rng = np.random.default_rng(5)
-    return jax.tree.map(
-        lambda leaf: np.asarray(leaf) + rng.normal(0, 0.1, leaf.shape).astype("f4"), variables
-    )
+    return jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype("f4"), variables)
+
+
+def double(tree):
+    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
 
 
 def layers_of(config, variables):
     """(mixer, its variables, params of its block) of each layer, for the reference."""
     layers = []
     for first, count, mixer in layer_runs(config):
+        run = {name: tree["encoder"].get(f"layers_{first}", {}) for name, tree in variables.items()}
         for i in range(count):
-            params, constants = (
-                jax.tree.map(
-                    lambda leaf, i=i: np.asarray(leaf[i], np.float64),
-                    variables.get(collection, {}).get("encoder", {}).get(f"layers_{first}", {}),
-                )
-                for collection in ("params", "constants")
-            )
-            layers.append((mixer, {**params, **constants}.get(mixer), params))
+            layer = jax.tree.map(lambda leaf, i=i: np.asarray(leaf[i], np.float64), run)
+            own = layer["params"] | layer.get("constants", {})
+            layers.append((mixer, own.get(mixer), layer["params"]))
     return layers
+
+
+def pretrain_logits(config):
+    """The logits of a model with stirred parameters, and those of the reference, in float64."""
+    model, variables, batch = build(config)
+    expected = reference.pretrain_logits(layers_of(config, variables), double(variables["params"]), batch)
+    return jax.jit(model.apply)(variables, *(batch[name] for name in INPUTS)), expected
 
 
 @pytest.mark.parametrize(
@@ -64,25 +71,16 @@ def layers_of(config, variables):
     ids=lambda overrides: "-".join(str(value) for value in overrides.values()),
 )
 def test_logits_match_float64(overrides):
-    config = reference.tiny_config(**overrides)
-    model, variables, batch = build(config)
-    logits = jax.jit(model.apply)(variables, *(batch[name] for name in INPUTS))
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
-    expected = reference.pretrain_logits(layers_of(config, variables), params, batch)
-    for actual, wanted in zip(logits, expected, strict=True):
+    for actual, expected in zip(*pretrain_logits(reference.tiny_config(**overrides)), strict=True):
         assert actual.dtype == jnp.float32
-        assert reference.relative_errors(actual, wanted)[1] < 2e-5
+        assert reference.relative_errors(actual, expected)[1] < 2e-5
 
 
 def test_bfloat16_logits_are_float32_and_near():
-    config = reference.tiny_config(dtype="bfloat16", **HYBRID)
-    model, variables, batch = build(config)
-    logits = jax.jit(model.apply)(variables, *(batch[name] for name in INPUTS))
-    params = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"])
-    expected = reference.pretrain_logits(layers_of(config, variables), params, batch)
-    for actual, wanted in zip(logits, expected, strict=True):
+    logits, exact = pretrain_logits(reference.tiny_config(dtype="bfloat16", **HYBRID))
+    for actual, expected in zip(logits, exact, strict=True):
         assert actual.dtype == jnp.float32
-        assert reference.relative_errors(actual, wanted)[0] < 2e-2
+        assert reference.relative_errors(actual, expected)[0] < 2e-2
     # Had they been rounded to bfloat16, the lower 16 bits would all be zero.
     assert np.any(np.asarray(logits.masked_lm_BPV).view(np.uint32) & 0xFFFF)
 
@@ -138,7 +136,7 @@ def test_names_of_the_original():
 
 def test_initialisation_of_the_heads():
     config = reference.tiny_config(num_layers=1, d_model=96, d_emb=64, vocab_size=512)
-    inputs = (reference.tiny_batch(config, batch_size=1)[name] for name in INPUTS)
+    inputs = inputs_of("pretrain", config, batch_size=1)
     params = jax.jit(PretrainModel(config).init)(jax.random.key(0), *inputs)["params"]
     for leaf in (
         params["predictions_dense"]["kernel"],
@@ -175,9 +173,8 @@ def test_sharded_gradient_equals_whole_and_gathers_nothing(overrides):
 
 
 def shapes(config):
-    batch = reference.tiny_batch(config, batch_size=1)
-    init = PretrainModel(config).init
-    return jax.eval_shape(init, jax.random.key(0), *(batch[name] for name in INPUTS))
+    inputs = inputs_of("pretrain", config, batch_size=1)
+    return jax.eval_shape(PretrainModel(config).init, jax.random.key(0), *inputs)
 
 
 def test_classifier_matches_float64_and_has_the_names_of_the_original():
@@ -189,12 +186,8 @@ def test_classifier_matches_float64_and_has_the_names_of_the_original():
     logits = jax.jit(model.apply)(variables, batch["input_ids"], batch["type_ids"])
     # The same encoder under the pretraining heads, whose reference is written out in NumPy.
     _, params, _ = build(config)
-    params = {**params["params"], "encoder": variables["params"]["encoder"]}
-    double = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), params)
-    double["classification"] = jax.tree.map(
-        lambda leaf: np.asarray(leaf, np.float64), variables["params"]["classification"]
-    )
-    expected = reference.pretrain_logits(layers_of(config, variables), double, batch)[1]
+    params = double(params["params"] | variables["params"])
+    expected = reference.pretrain_logits(layers_of(config, variables), params, batch)[1]
     assert logits.shape == (4, 3)
     assert reference.relative_errors(logits, expected)[1] < 2e-5
 
@@ -207,16 +200,12 @@ def with_and_without_dropout(model, inputs):
 
 
 def test_classifier_dropout_is_an_option():
-    batch = reference.tiny_batch(reference.tiny_config(), 4)
-
-    def logits(**overrides):
-        config = reference.tiny_config(num_outputs=3, dropout_rate=0.0, **overrides)
-        model, inputs = SequenceModel(config), (batch["input_ids"], batch["type_ids"])
-        return with_and_without_dropout(model, inputs)
-
-    still, moved = logits()
+    config = reference.tiny_config(num_outputs=3, dropout_rate=0.0)
+    inputs = inputs_of("sequence", config)
+    still, moved = with_and_without_dropout(SequenceModel(config), inputs)
     np.testing.assert_array_equal(still, moved)
-    still, moved = logits(classifier_dropout_rate=0.5)
+    config = dataclasses.replace(config, classifier_dropout_rate=0.5)
+    still, moved = with_and_without_dropout(SequenceModel(config), inputs)
     assert np.abs(still - moved).max() > 0
 
 
@@ -228,6 +217,7 @@ def inputs_of(head, config, batch_size=4):
     return [batch[name] for name in (INPUTS if head in ("pretrain", "masked_lm") else INPUTS[:2])]
 
 
+@functools.cache
 def head_outputs(head, config, batch_size=4):
     """Variables with stirred parameters, and what the model makes of a batch, a list."""
     model, inputs = make_model(head, config), inputs_of(head, config, batch_size)
@@ -236,7 +226,7 @@ def head_outputs(head, config, batch_size=4):
     return variables, list(outputs) if isinstance(outputs, tuple) else [outputs]
 
 
-CONFIG = dict(num_outputs=3)
+CONFIG = reference.tiny_config(num_outputs=3)
 PREDICTIONS = {"predictions_dense", "predictions_layer_norm", "predictions_output"}
 HEADS = {  # names beside the encoder, shapes for B = 4, L = 12, D = 8, P = 5, V = 30, C = 3, K = 2
     "encoder": (set(), [(4, 12, 8), (4, 8)]),
@@ -251,10 +241,9 @@ HEADS = {  # names beside the encoder, shapes for B = 4, L = 12, D = 8, P = 5, V
 
 
 def test_every_head_has_names_and_shapes_and_sharding_rules():
-    config = reference.tiny_config(**CONFIG)
     assert set(HEADS) == set(typing.get_args(Head))
     for head, (names, expected) in HEADS.items():
-        variables, outputs = head_outputs(head, config)
+        variables, outputs = head_outputs(head, CONFIG)
         assert variables["params"].keys() == {"encoder", *names}, head
         assert [output.shape for output in outputs] == expected, head
         assert all(output.dtype == jnp.float32 for output in outputs)
@@ -263,26 +252,24 @@ def test_every_head_has_names_and_shapes_and_sharding_rules():
 
 def test_logits_of_positions_and_choices_are_the_encoders_outputs_projected():
     """The encoder is checked above; here its outputs meet the projection in float64."""
-    config = reference.tiny_config(**CONFIG)
 
     def expected(variables, take):
         encoder = {"params": {"encoder": variables["params"]["encoder"]}}
-        ids, types = inputs_of("sequence", config)
-        outputs = jax.jit(make_model("encoder", config).apply)(encoder, ids, types)
-        head = jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), variables["params"]["classification"])
+        ids, types = inputs_of("sequence", CONFIG)
+        outputs = jax.jit(make_model("encoder", CONFIG).apply)(encoder, ids, types)
+        head = double(variables["params"]["classification"])
         return np.asarray(outputs[take], np.float64) @ head["output_kernel"].T + head["output_bias"]
 
-    variables, (tokens_BLC,) = head_outputs("tokens", config)
+    variables, (tokens_BLC,) = head_outputs("tokens", CONFIG)
     np.testing.assert_allclose(tokens_BLC, expected(variables, 0), rtol=2e-5, atol=2e-5)
-    variables, span = head_outputs("span", config)
+    variables, span = head_outputs("span", CONFIG)
     np.testing.assert_allclose(np.stack(span, -1), expected(variables, 0), rtol=2e-5, atol=2e-5)
-    variables, (choice_BK,) = head_outputs("choice", config)
+    variables, (choice_BK,) = head_outputs("choice", CONFIG)
     np.testing.assert_allclose(choice_BK.reshape(4, 1), expected(variables, 1), rtol=2e-5, atol=2e-5)
 
 
 def test_masked_lm_alone_is_the_pretraining_model_without_its_classifier():
-    config = reference.tiny_config()
-    model, variables, batch = build(config)
+    model, variables, batch = build(config := reference.tiny_config())
     inputs = [batch[name] for name in INPUTS]
     without = {name: value for name, value in variables["params"].items() if name != "classification"}
     alone = make_model("masked_lm", config).apply({**variables, "params": without}, *inputs)
@@ -291,7 +278,7 @@ def test_masked_lm_alone_is_the_pretraining_model_without_its_classifier():
 
 @pytest.mark.parametrize("head", ["tokens", "choice", "span"])
 def test_the_heads_are_the_same_on_any_mesh(head):
-    config = reference.tiny_config(d_ff=16, **CONFIG)
+    config = dataclasses.replace(CONFIG, d_ff=16)
     model, inputs = make_model(head, config), inputs_of(head, config, 8)
     variables = stir(jax.jit(model.init)(jax.random.key(0), *inputs))
 

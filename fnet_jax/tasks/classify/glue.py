@@ -16,31 +16,6 @@ from fnet_jax.tasks.files.tables import Table, read_table
 from fnet_jax.tasks.splits import TaskData, class_ids, numbers
 from fnet_jax.tasks.table import Task
 
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """The columns of a task's files; `headerless`: all of train and dev, which have no header."""
-
-    text: str
-    text_b: str
-    label: str
-    headerless: tuple[str, ...] | None = None
-    numeric: bool = False  # labels are the numbers of `Task.labels`; otherwise their names
-    has_broken_rows: bool = False  # some rows of the official file are cut by line breaks in a text
-
-
-LAYOUTS = {
-    "cola": Layout("sentence", "", "label", ("source", "label", "note", "sentence"), numeric=True),
-    "sst2": Layout("sentence", "", "label", numeric=True),
-    "mrpc": Layout("#1 String", "#2 String", "Quality", numeric=True),
-    "stsb": Layout("sentence1", "sentence2", "score"),
-    "qqp": Layout("question1", "question2", "is_duplicate", numeric=True, has_broken_rows=True),
-    "mnli": Layout("sentence1", "sentence2", "gold_label"),
-    "qnli": Layout("question", "sentence", "label"),
-    "rte": Layout("sentence1", "sentence2", "label"),
-    "wnli": Layout("sentence1", "sentence2", "label", numeric=True),
-    "ax": Layout("sentence1", "sentence2", "label"),
-}
 NO_GOLD_LABEL = "-"  # the annotators did not agree
 
 
@@ -99,7 +74,8 @@ def _candidates(folder: str, split: str) -> list[str]:
 
 
 def _read_split(task: Task, name: str, path: str, warnings: list[str]) -> ClassifySplit:
-    layout = LAYOUTS[task.name]
+    layout = task.columns
+    assert layout is not None
     is_test = name.startswith("test")
     texts = [column for column in (layout.text, layout.text_b) if column]
     table = read_table(
@@ -115,7 +91,8 @@ def _read_split(task: Task, name: str, path: str, warnings: list[str]) -> Classi
 
 
 def _split(task: Task, name: str, table: Table, warnings: list[str]) -> ClassifySplit:
-    layout = LAYOUTS[task.name]
+    layout = task.columns
+    assert layout is not None
     texts = table.columns[layout.text]
     values = table.columns.get(layout.label)
     split = ClassifySplit(

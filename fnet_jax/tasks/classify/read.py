@@ -7,7 +7,7 @@ from fnet_jax.tasks.classify.ag_news import read_ag_news, with_held_out
 from fnet_jax.tasks.classify.files import read_tables
 from fnet_jax.tasks.classify.glue import read_glue
 from fnet_jax.tasks.classify.pydocs import read_pydocs
-from fnet_jax.tasks.classify.tfds import FIELDS, read_tfds
+from fnet_jax.tasks.classify.tfds import read_tfds
 from fnet_jax.tasks.splits import TaskData
 from fnet_jax.tasks.table import Task
 
@@ -22,7 +22,7 @@ def read_classify(task: Task, data: DataConfig) -> TaskData:
         return read_tables(task, data)
     if task.name == "pydocs":
         return read_pydocs(task, data)
-    if data.corpus.startswith(PREFIX) and task.name in FIELDS:
+    if data.corpus.startswith(PREFIX) and task.tfds_fields:
         found = read_tfds(task, data)
     elif data.corpus not in ("", "pydocs"):  # pydocs is the default of the key
         raise UserError(

@@ -13,20 +13,6 @@ from fnet_jax.tasks.classify.files import ClassifySplit
 from fnet_jax.tasks.splits import TaskData, class_ids
 from fnet_jax.tasks.table import GLUE, Task
 
-# Fields of the texts. Two texts of a task of single texts are joined.
-FIELDS = {
-    "cola": ("sentence",),
-    "sst2": ("sentence",),
-    "mrpc": ("sentence1", "sentence2"),
-    "stsb": ("sentence1", "sentence2"),
-    "qqp": ("question1", "question2"),
-    "mnli": ("premise", "hypothesis"),
-    "qnli": ("question", "sentence"),
-    "rte": ("sentence1", "sentence2"),
-    "wnli": ("sentence1", "sentence2"),
-    "ax": ("premise", "hypothesis"),
-    "ag_news": ("title", "description"),
-}
 UNKNOWN = -1  # label of examples without one
 
 
@@ -50,7 +36,7 @@ def read_tfds(task: Task, data: DataConfig) -> TaskData:
     config = builder.info.config_name
     if config and config in GLUE and config != task.name:
         raise UserError(f"data.corpus={data.corpus!r} holds {config!r}, not task={task.name!r}")
-    for field in (*FIELDS[task.name], "label"):
+    for field in (*task.tfds_fields, "label"):
         if field not in builder.info.features:
             fields = ", ".join(sorted(builder.info.features))
             raise UserError(f"data.corpus={data.corpus!r} has no field {field!r}; it has {fields}")
@@ -67,17 +53,17 @@ def read_tfds(task: Task, data: DataConfig) -> TaskData:
 
 def _read_split(task: Task, builder: Any, name: str, warnings: list[str]) -> ClassifySplit:
     records = builder.as_data_source(split=name)
-    columns: list[list[str]] = [[] for _ in FIELDS[task.name]]
+    columns: list[list[str]] = [[] for _ in task.tfds_fields]
     labels, ids = [], []
     for row in range(len(records)):
         record = records[row]
-        for column, field in zip(columns, FIELDS[task.name], strict=True):
+        for column, field in zip(columns, task.tfds_fields, strict=True):
             column.append(record[field].decode())
         labels.append(record["label"])
         ids.append(int(record.get("idx", row)))
-    texts_b = columns[1] if task.pair and len(columns) > 1 else None
+    texts_b = columns[1] if task.has_pairs and len(columns) > 1 else None
     texts = columns[0]
-    if len(columns) > 1 and not task.pair:
+    if len(columns) > 1 and not task.has_pairs:
         texts = [clean(" ".join(parts)) for parts in zip(*columns, strict=True)]
     source = f"{builder.data_dir}:{name}"
     split = ClassifySplit(

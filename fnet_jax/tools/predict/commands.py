@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.tasks.classify.glue import LAYOUTS
 from fnet_jax.tasks.files.reader import scalar
+from fnet_jax.tasks.table import TASKS
 
 Fields = Mapping[str, Any]
 
@@ -61,8 +61,9 @@ class Command:
     def trained_on(self, config: Config) -> FieldNames:
         """The names by default."""
         names = self.fields or (config.data.text_field, config.data.text_b_field)
-        if not self.fields and config.task in LAYOUTS:
-            names = LAYOUTS[config.task].text, LAYOUTS[config.task].text_b
+        task = TASKS.get(config.task)
+        if not self.fields and task and task.columns:
+            names = task.columns.text, task.columns.text_b
         return FieldNames(*names, choices=config.data.choice_fields)
 
 

@@ -50,7 +50,7 @@ class Preflight:
     """
 
     def __init__(self, config: Config, workdir: str, topology: str | None = None):
-        """Takes note; nothing is checked yet.
+        """Nothing is checked yet.
 
         Args:
             config: of the run.
@@ -64,7 +64,7 @@ class Preflight:
         self._made: list[str] = []
 
     def __enter__(self) -> "Preflight":
-        """Nothing is made yet."""
+        """No folder has been made yet."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,4 +1,4 @@
-"""What `tools/preflight/__main__.py` finds out about the data of a run, without making any."""
+"""What `tools/preflight/__main__.py` finds out about the data of a run, without preparing any."""
 
 import dataclasses
 import hashlib
@@ -10,10 +10,11 @@ from grain.sources import ArrayRecordDataSource
 
 from fnet_jax.core.config import Config
 from fnet_jax.core.errors import UserError
-from fnet_jax.core.workdir import TOKENIZER_FILE, workdir_of
+from fnet_jax.core.workdir import TOKENIZER_FILE
 from fnet_jax.data.corpus import prepare
 from fnet_jax.data.dataset import SPLITS, TOKEN_COUNTS_FILE, DatasetInfo
 from fnet_jax.data.tokenizer import load_tokenizer
+from fnet_jax.tasks.labelled import find_tokenizer
 from fnet_jax.tasks.open import open_labelled
 from fnet_jax.tasks.table import TASKS
 from fnet_jax.train.concrete import DataFacts
@@ -99,7 +100,7 @@ def _labelled(config: Config, workdir: str) -> Described:
     same: dict[str, Any] = {"the labels": list(data.labels)}
     for name, split in data.splits.items():
         same[f"split {name!r}"] = split.digest()
-    path = _tokenizer(config, workdir)
+    path = find_tokenizer(config, workdir)
     vocab_size, said = config.data.tokenizer_pieces, "a tokenizer will be trained"
     if path:
         tokenizer = load_tokenizer(path)
@@ -108,13 +109,6 @@ def _labelled(config: Config, workdir: str) -> Described:
     counts = ", ".join(f"{name} {len(split):,}" for name, split in data.splits.items())
     facts = DataFacts(vocab_size, data.labels, TASKS[config.task].num_outputs(data.labels))
     return Described(f"{config.task}: {counts} examples; {said}", facts, same)
-
-
-def _tokenizer(config: Config, workdir: str) -> str:
-    """Of the workdir, of the run it starts from, or the one given; nothing if one is to be trained."""
-    places = [workdir, *([workdir_of(config.init_from)] if config.init_from else [])]
-    paths = [os.path.join(place, TOKENIZER_FILE) for place in places]
-    return next((path for path in paths if os.path.exists(path)), config.data.tokenizer)
 
 
 def _digest(value: Any) -> str:

@@ -14,12 +14,15 @@ _NO_SCORE = -math.inf
 class BestTracker:
     """Remembers the best score of a run. Does nothing unless `train.keep_best` is set.
 
+    It starts from what the checkpoints tell. So they alone say whether early stopping has ended a run, and a
+    resumed run ends where an uninterrupted one does.
+
     Attributes:
         best: step and score of the best state so far, the earliest of equals; None before there is one.
     """
 
     def __init__(self, train: TrainConfig, best: tuple[int, float] | None):
-        """Goes on from `best`, which the checkpoints tell."""
+        """Starts from the best of the checkpoints, None if none has a score."""
         self.best = best
         self._keep_best = train.keep_best
         self._patience = train.early_stop_evals * train.eval_frequency

@@ -32,7 +32,7 @@ class SaveError(MachineError):
 
 
 class Checkpointer:
-    """The checkpoints of one workdir."""
+    """Saves, lists, checks and restores the checkpoints of one workdir."""
 
     def __init__(self, workdir: str, max_to_keep: int | None = None, read_only: bool = False):
         """Opens WORKDIR/checkpoints.
@@ -45,6 +45,7 @@ class Checkpointer:
         self.directory = os.path.join(os.path.abspath(workdir), CHECKPOINT_DIR)
         self._saving = -1
         self._read_only = read_only
+        asynchronous = ocp.AsyncOptions(post_finalization_callback=self._write_checksums)
         options = ocp.CheckpointManagerOptions(
             preservation_policy=_keep(max_to_keep),
             best_fn=rank,
@@ -52,8 +53,8 @@ class Checkpointer:
             read_only=read_only,
             cleanup_tmp_directories=not read_only,
             enable_async_checkpointing=not read_only,
-            async_options=None if read_only else ocp.AsyncOptions(post_finalization_callback=self._sum_up),
-            lightweight_initialize=True,  # a damaged file is found by whoever needs it
+            async_options=None if read_only else asynchronous,
+            lightweight_initialize=True,  # a damaged checkpoint is found when it is restored
         )
         exists = os.path.isdir(self.directory) or not read_only
         # Handlers named up front, so that shapes can be read before any array is.
@@ -63,11 +64,11 @@ class Checkpointer:
         )
 
     def __enter__(self) -> "Checkpointer":
-        """Nothing more; see `__exit__`."""
+        """For a `with` block, which closes it."""
         return self
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        """Closes. After an error of one process of several not while a save may wait for one that is gone."""
+        """Closes, unless a save may wait for ever for another process that has failed."""
         if error is None or self._read_only or hosts.count() == 1:
             self.close()
 
@@ -152,7 +153,7 @@ class Checkpointer:
 
     @contextlib.contextmanager
     def _failure_named(self) -> Iterator[None]:
-        """Whatever Orbax raises becomes a sentence; it has left the checkpoints before as they were."""
+        """Turns what Orbax raises into a SaveError; the checkpoints before are as they were."""
         try:
             yield
         except Exception as error:
@@ -163,14 +164,14 @@ class Checkpointer:
                 "make room, and the same command goes on from there"
             ) from error
 
-    def _sum_up(self) -> None:
+    def _write_checksums(self) -> None:
         """Adds the checksums; Orbax calls it in process 0 alone, between the last file and the commit."""
         for name in os.listdir(self.directory):
             if name.split(".")[0] == str(self._saving):
                 checksums.write(os.path.join(self.directory, name))
 
     def fault(self, step: int, item: str = VARIABLES) -> str:
-        """What is wrong with a checkpoint's files; "" if nothing is, as far as one can know.
+        """What is wrong with a checkpoint's files; "" if nothing is known to be wrong.
 
         Process 0 reads them for all.
 
@@ -277,6 +278,6 @@ def _restore_args(abstract: Any) -> ocp.args.PyTreeRestore:
 
 
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    """Path -> shape of every array of a tree."""
+    """Path -> shape of every array of a tree, such as "params/encoder/pooler/bias" -> (256,)."""
     leaves = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda x: hasattr(x, "shape"))
     return {path_str(path): tuple(leaf.shape) for path, leaf in leaves if hasattr(leaf, "shape")}

@@ -22,7 +22,7 @@ def exist(folder: str) -> bool:
 
 
 def fault(folder: str, item: str = "") -> str:
-    """What is wrong with the files of a checkpoint; "" if they are what was saved, or nobody can know.
+    """What is wrong with the files of a checkpoint; "" if they are what was saved, or have no checksums.
 
     Args:
         folder: of the checkpoint.

@@ -1,12 +1,10 @@
-"""Which checkpoint is meant, for those who only read."""
+"""Finds the checkpoint to read: that of a step, the best one or the newest."""
 
 import os
 
-from fnet_jax.core.config import TrainConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import workdir_of
 from fnet_jax.runtime import hosts
-from fnet_jax.train.checkpoints.best import BestTracker
 from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 
 
@@ -44,14 +42,3 @@ def find_checkpoint(path: str, step: int | None = None) -> tuple[str, int]:
             return workdir, candidate
         faults.append(f"checkpoint {checkpointer.folder(candidate)} is damaged ({fault})")
     raise UserError("; ".join(faults) + "; name another --step or folder, or put back a copy")
-
-
-def early_stop_step(train: TrainConfig, checkpointer: Checkpointer) -> int | None:
-    """The step at which a run ended because the score had stopped rising, or None.
-
-    That is the newest checkpoint, if `early_stop_evals` evaluations lie between the best one and it; so the
-    checkpoints alone say whether a run is over, and a resumed run ends where an uninterrupted one does.
-    """
-    latest = checkpointer.latest()
-    has_ended = latest is not None and BestTracker(train, checkpointer.best()).has_stopped_rising(latest)
-    return latest if has_ended else None

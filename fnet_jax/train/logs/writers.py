@@ -1,6 +1,5 @@
 """Where metrics go: JSONL and TensorBoard always, Weights & Biases by config, the console for people."""
 
-import contextlib
 import json
 import math
 import os
@@ -15,7 +14,7 @@ from tensorboardX.summary import scalar
 from tqdm import tqdm
 
 from fnet_jax.core import jsonl
-from fnet_jax.core.errors import MachineError, UserError
+from fnet_jax.core.errors import UserError
 
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_DIR = "tensorboard"
@@ -181,30 +180,3 @@ SHOWN = {
 def format_value(name: str, value: float) -> str:
     """The value as the console shows it."""
     return SHOWN.get(name, "{:.4f}").format(value)
-
-
-class Writers:
-    """All writers as one."""
-
-    def __init__(self, writers: list[Writer]):
-        self._writers = writers
-
-    def write(self, step: int, split: str, values: Mapping[str, float]) -> None:
-        """Passes the values on to every writer.
-
-        Raises:
-            MachineError: if one cannot write.
-        """
-        for writer in self._writers:
-            try:
-                writer.write(step, split, values)
-            except OSError as error:
-                raise MachineError(
-                    f"metrics of step {step} could not be written ({type(writer).__name__}: {error.strerror})"
-                ) from error
-
-    def close(self) -> None:
-        """Closes every writer; one that could not write may not be able to close either."""
-        for writer in self._writers:
-            with contextlib.suppress(OSError):
-                writer.close()

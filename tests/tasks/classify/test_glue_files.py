@@ -1,5 +1,7 @@
 """GLUE from made-up files, from TFDS, and from the real ones."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
@@ -7,7 +9,6 @@ from tensorflow_datasets.text import glue as tfds_glue
 
 from fnet_jax.core.errors import UserError
 from fnet_jax.data import tfds_sets
-from fnet_jax.tasks.classify.tfds import FIELDS
 from fnet_jax.tasks.open import open_labelled
 from fnet_jax.tasks.table import TASKS
 
@@ -96,7 +97,7 @@ def test_columns_and_labels_go_by_name(write, open_task, task, header, rows, lab
     data = open_task(task)
     train = data.split("train")
     assert train.texts == ["a", "b"]
-    assert train.texts_b == (["A", "B"] if TASKS[task].pair else None)
+    assert train.texts_b == (["A", "B"] if TASKS[task].has_pairs else None)
     assert [data.labels[i] for i in train.labels] == labels
     assert train.labels.dtype == np.int32
     assert not train.is_whole
@@ -300,7 +301,7 @@ def test_glue_from_tfds_by_name(qnli_dir, make_data, monkeypatch):
 def test_another_task_from_tfds_is_refused(qnli_dir, make_data, monkeypatch):
     with pytest.raises(UserError, match="holds 'qnli', not task='rte'"):
         open_labelled("rte", make_data(corpus=f"tfds:{qnli_dir}"), 0)
-    monkeypatch.setitem(FIELDS, "qnli", ("title",))
+    monkeypatch.setitem(TASKS, "qnli", dataclasses.replace(TASKS["qnli"], tfds_fields=("title",)))
     with pytest.raises(UserError, match="has no field 'title'; it has idx, label, question, sentence"):
         open_labelled("qnli", make_data(corpus=f"tfds:{qnli_dir}"), 0)
 
