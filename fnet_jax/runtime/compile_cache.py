@@ -19,10 +19,10 @@ _events: collections.Counter[str] = collections.Counter()
 
 def enable() -> None:
     """Turns the cache on, unless the user has said otherwise or the folder cannot be written."""
-    if _is_enabled() and not _folder():
-        folder = _default_folder()
-        if folder:
-            jax.config.update("jax_compilation_cache_dir", folder)
+    settings: Any = jax.config
+    has_no_folder = settings.jax_enable_compilation_cache and not settings.jax_compilation_cache_dir
+    if has_no_folder and (folder := _default_folder()):
+        jax.config.update("jax_compilation_cache_dir", folder)
     if not _events:
         _events["listening"] = 1
         jax.monitoring.register_event_listener(_count)
@@ -30,22 +30,11 @@ def enable() -> None:
 
 def summary() -> str:
     """What the cache has done so far, to be read by a person."""
-    if not (_is_enabled() and _folder()):
+    settings: Any = jax.config
+    if not (settings.jax_enable_compilation_cache and settings.jax_compilation_cache_dir):
         return "no compilation cache"
     hits = _events["cache_hits"]
     return f"compilation cache: {hits} hits, {_events['compile_requests_use_cache'] - hits} misses"
-
-
-def _is_enabled() -> bool:
-    return _setting("jax_enable_compilation_cache")
-
-
-def _folder() -> str | None:
-    return _setting("jax_compilation_cache_dir")
-
-
-def _setting(name: str) -> Any:
-    return getattr(jax.config, name)
 
 
 def _count(event: str, **_: object) -> None:

@@ -10,7 +10,7 @@ from jax.sharding import Mesh
 
 from fnet_jax.core.batch import BatchSpec
 from fnet_jax.core.checks import check_mesh
-from fnet_jax.core.config import Config
+from fnet_jax.core.config import Config, MeshConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.mesh import batch_sharding, create_mesh, mesh_of, replicated
 from fnet_jax.runtime import hosts
@@ -109,7 +109,7 @@ def set_up(
     Raises:
         UserError: for whatever does not fit, before any work on the devices.
     """
-    mesh = _make_mesh(config, devices, training)
+    mesh = _make_mesh(config.mesh, devices, training)
     check_mesh(config, mesh.shape, training)
     dataset = None
     if facts is None:
@@ -136,10 +136,10 @@ def set_up(
     )
 
 
-def _make_mesh(config: Config, devices: Sequence[jax.Device] | None, training: bool) -> Mesh:
+def _make_mesh(config: MeshConfig, devices: Sequence[jax.Device] | None, training: bool) -> Mesh:
     """The mesh of the config; for an evaluation on fewer devices than it names, all that there are."""
     try:
-        return mesh_of(config.mesh, devices)
+        return mesh_of(config, devices)
     except UserError as error:
         if training or devices is not None:
             raise

@@ -13,7 +13,7 @@ from fnet_jax.core.mesh import path_str
 from fnet_jax.core.workdir import DAMAGED_DIR, leave_config, saved_config
 from fnet_jax.runtime import hosts
 from fnet_jax.train.checkpoints import checksums
-from fnet_jax.train.checkpoints.best import BestTracker
+from fnet_jax.train.checkpoints.best import BestTracker, read_metrics
 from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.checkpoints.find import find_checkpoint
 from fnet_jax.train.setup import Setup
@@ -127,29 +127,23 @@ def _try_restore(
 
 
 def _move_damaged(checkpointer: Checkpointer, faults: Mapping[int, str]) -> None:
-    """Moves damaged checkpoints to WORKDIR/damaged, those with an unreadable score too."""
+    """Moves damaged checkpoints to WORKDIR/damaged/STEP, those with an unreadable score too."""
+    damaged = os.path.join(os.path.dirname(checkpointer.directory), DAMAGED_DIR)
 
     def move() -> None:
         for step in checkpointer.steps():
-            has_sound_score = checkpointer.has_sound_score(step)
-            if why := faults.get(step) or ("" if has_sound_score else "its score cannot be read"):
-                folder = checkpointer.folder(step)
-                place = _free_place(os.path.join(os.path.dirname(checkpointer.directory), DAMAGED_DIR), step)
+            folder = checkpointer.folder(step)
+            unreadable = "its score cannot be read" if read_metrics(folder) is None else ""
+            if why := faults.get(step) or unreadable:
+                os.makedirs(damaged, exist_ok=True)
+                place, number = os.path.join(damaged, str(step)), 2
+                while os.path.exists(place):
+                    place, number = os.path.join(damaged, f"{step}-{number}"), number + 1
                 os.rename(folder, place)
                 print(f"checkpoint {folder} is damaged ({why}) and left out; moved to {place}")
 
     hosts.run_on_primary(move, "set damaged checkpoints aside")
     checkpointer.reload()
-
-
-def _free_place(directory: str, step: int) -> str:
-    """DIRECTORY/STEP, or STEP-2, ... where that is taken; the directory is made."""
-    os.makedirs(directory, exist_ok=True)
-    place = os.path.join(directory, str(step))
-    number, free = 2, place
-    while os.path.exists(free):
-        number, free = number + 1, f"{place}-{number}"
-    return free
 
 
 # From another run

@@ -1,6 +1,5 @@
 """The training state and where each of its arrays lies."""
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -36,38 +35,30 @@ class TrainState:
         return {"params": self.params, "constants": self.constants}
 
 
-def init_fn(
-    objective: Objective, optimizer: optax.GradientTransformation, seed: int
-) -> Callable[[], TrainState]:
-    """A function without arguments that makes the state of step 0; trace it or run it under jit."""
-
-    def init() -> TrainState:
-        variables = objective.init(jax.random.key(seed))
-        return TrainState(
-            step=jnp.zeros((), jnp.int32),
-            params=variables["params"],
-            constants=variables.get("constants", {}),
-            opt_state=optimizer.init(variables["params"]),
-        )
-
-    return init
+def init_state(objective: Objective, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+    """The state of step 0; to be traced or jitted, see `abstract_state` and `create_state`."""
+    variables = objective.init(jax.random.key(seed))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=variables["params"],
+        constants=variables.get("constants", {}),
+        opt_state=optimizer.init(variables["params"]),
+    )
 
 
 def abstract_state(mesh: Mesh, objective: Objective, optimizer: optax.GradientTransformation) -> TrainState:
     """The state as ShapeDtypeStructs that carry their shardings; nothing is computed."""
-    state = jax.eval_shape(init_fn(objective, optimizer, seed=0))
-    shardings = state_shardings(mesh, state, optimizer)
+    state = jax.eval_shape(lambda: init_state(objective, optimizer, seed=0))
     return jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         state,
-        shardings,
+        state_shardings(mesh, state, optimizer),
     )
 
 
 def state_shardings(mesh: Mesh, state: TrainState, optimizer: optax.GradientTransformation) -> TrainState:
     """NamedShardings of a state: optimizer moments lie where their parameters lie."""
-    params = param_shardings(mesh, state.params)
-    everywhere = replicated(mesh)
+    params, everywhere = param_shardings(mesh, state.params), replicated(mesh)
     opt_state = optax.tree.map_params(
         optimizer,
         lambda _, sharding: sharding,
@@ -75,12 +66,7 @@ def state_shardings(mesh: Mesh, state: TrainState, optimizer: optax.GradientTran
         params,
         transform_non_params=lambda _: everywhere,
     )
-    return TrainState(
-        step=everywhere,
-        params=params,
-        constants=param_shardings(mesh, state.constants),
-        opt_state=opt_state,
-    )
+    return TrainState(everywhere, params, param_shardings(mesh, state.constants), opt_state)
 
 
 def create_state(
@@ -88,4 +74,4 @@ def create_state(
 ) -> TrainState:
     """The state of step 0, each array made on the devices that `abstract` places it on."""
     shardings = jax.tree.map(lambda leaf: leaf.sharding, abstract)
-    return jax.jit(init_fn(objective, optimizer, seed), out_shardings=shardings)()
+    return jax.jit(lambda: init_state(objective, optimizer, seed), out_shardings=shardings)()

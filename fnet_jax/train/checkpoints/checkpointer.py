@@ -98,10 +98,6 @@ class Checkpointer:
         if self._manager:
             self._manager.reload()
 
-    def has_sound_score(self, step: int) -> bool:
-        """Whether the score saved beside a checkpoint can be read, or none was."""
-        return read_metrics(self.folder(step)) is not None
-
     def best(self) -> tuple[int, float] | None:
         """Step and score of the best checkpoint, the earliest of equals; None where none has a score."""
         found = [rank(metrics) for step in self.steps() if (metrics := read_metrics(self.folder(step)))]
