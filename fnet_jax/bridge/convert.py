@@ -10,8 +10,10 @@ import numpy as np
 import optax
 import safetensors
 
-from fnet_jax.bridge import google, huggingface, portable, verify, workdirs
-from fnet_jax.bridge.huggingface_names import ARCHITECTURES
+from fnet_jax.bridge import portable, verify, workdirs
+from fnet_jax.bridge.google import checkpoint as google
+from fnet_jax.bridge.huggingface import folder as huggingface
+from fnet_jax.bridge.huggingface.names import ARCHITECTURES
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.bridge.read import read
 from fnet_jax.core.config import PRETRAINING, Head, Mixer

@@ -2,7 +2,8 @@
 
 import os
 
-from fnet_jax.bridge import huggingface, portable, workdirs
+from fnet_jax.bridge import portable, workdirs
+from fnet_jax.bridge.huggingface import folder as huggingface
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.core.errors import UserError
 from fnet_jax.core.workdir import CHECKPOINT_DIR, CONFIG_FILE, read_json, workdir_of

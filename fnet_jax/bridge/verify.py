@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import jax
 import numpy as np
 
-from fnet_jax.bridge import huggingface_names
+from fnet_jax.bridge.huggingface import names as huggingface_names
 from fnet_jax.bridge.inputs import input_spec
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.core.config import Head

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from fnet_jax.bridge import huggingface
+from fnet_jax.bridge.huggingface import folder as huggingface
 from tests.bridge.made import made
 
 

@@ -7,7 +7,8 @@ import typing
 
 import numpy as np
 
-from fnet_jax.bridge import huggingface, verify
+from fnet_jax.bridge import verify
+from fnet_jax.bridge.huggingface import folder as huggingface
 from fnet_jax.core.config import Head
 from tests.bridge.made import TINY, made
 

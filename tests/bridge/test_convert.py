@@ -11,7 +11,9 @@ import optax
 import pytest
 from flax.serialization import msgpack_restore
 
-from fnet_jax.bridge import convert, google, huggingface, portable, verify, workdirs
+from fnet_jax.bridge import convert, portable, verify, workdirs
+from fnet_jax.bridge.google import checkpoint as google
+from fnet_jax.bridge.huggingface import folder as huggingface
 from fnet_jax.bridge.loaded import flat
 from fnet_jax.bridge.read import read
 from fnet_jax.core.config import Head, Mixer
@@ -21,10 +23,10 @@ from fnet_jax.train.checkpoints.checkpointer import Checkpointer
 from fnet_jax.train.concrete import facts_without_data
 from fnet_jax.train.setup import set_up
 from fnet_jax.train.start import restore_newest
+from tests.bridge.google.original_checkpoint import optimizer_tree
+from tests.bridge.google.original_checkpoint import write as write_original
+from tests.bridge.huggingface.test_huggingface import assert_same_variables
 from tests.bridge.made import TINY, made
-from tests.bridge.original_checkpoint import optimizer_tree
-from tests.bridge.original_checkpoint import write as write_original
-from tests.bridge.test_huggingface import assert_same_variables
 from tests.conftest import command, run
 from tests.data.conftest import make_documents
 

@@ -4,7 +4,8 @@ import flax.serialization
 import jax
 import numpy as np
 
-from tests.bridge import numpy_fnet, original_checkpoint
+from tests.bridge import numpy_fnet
+from tests.bridge.google import original_checkpoint
 
 
 def test_flax_reads_what_the_tests_write(tmp_path):

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from fnet_jax.bridge import huggingface
+from fnet_jax.bridge.huggingface import folder as huggingface
 from fnet_jax.bridge.loaded import flat
 from fnet_jax.bridge.read import read
 from fnet_jax.core.errors import UserError
+from tests.bridge.huggingface.test_huggingface import WEIGHTS, assert_same_variables, with_tensors
 from tests.bridge.made import made
-from tests.bridge.test_huggingface import WEIGHTS, assert_same_variables, with_tensors
 
 
 def test_half_precision_becomes_float32(folder):

@@ -8,7 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnet_jax.bridge import huggingface, huggingface_names, huggingface_tokenizer, portable, verify
+from fnet_jax.bridge import portable, verify
+from fnet_jax.bridge.huggingface import folder as huggingface
+from fnet_jax.bridge.huggingface import names as huggingface_names
+from fnet_jax.bridge.huggingface import tokenizer as huggingface_tokenizer
 from fnet_jax.bridge.loaded import flat
 from fnet_jax.bridge.name_tables import FileTensor, gather
 from fnet_jax.bridge.read import read

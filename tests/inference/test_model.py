@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import fnet_jax
-from fnet_jax.bridge import huggingface, portable, workdirs
+from fnet_jax.bridge import portable, workdirs
+from fnet_jax.bridge.huggingface import folder as huggingface
 from fnet_jax.bridge.loaded import Loaded
 from fnet_jax.core.config import Head
 from fnet_jax.core.errors import UserError

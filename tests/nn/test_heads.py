@@ -33,9 +33,7 @@ def build(config, batch_size=4):
 def stir(variables):
     """Moves every parameter off its initial value, so that a scale of 1 or a bias of 0 is put to work."""
     rng = np.random.default_rng(5)
-    return jax.tree.map(
-        lambda leaf: np.asarray(leaf) + rng.normal(0, 0.1, leaf.shape).astype("f4"), variables
-    )
+    return jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype("f4"), variables)
 
 
 def double(tree):
@@ -228,7 +226,7 @@ def head_outputs(head, config, batch_size=4):
     return variables, list(outputs) if isinstance(outputs, tuple) else [outputs]
 
 
-CONFIG = dict(num_outputs=3)
+CONFIG = reference.tiny_config(num_outputs=3)
 PREDICTIONS = {"predictions_dense", "predictions_layer_norm", "predictions_output"}
 HEADS = {  # names beside the encoder, shapes for B = 4, L = 12, D = 8, P = 5, V = 30, C = 3, K = 2
     "encoder": (set(), [(4, 12, 8), (4, 8)]),
@@ -243,10 +241,9 @@ HEADS = {  # names beside the encoder, shapes for B = 4, L = 12, D = 8, P = 5, V
 
 
 def test_every_head_has_names_and_shapes_and_sharding_rules():
-    config = reference.tiny_config(**CONFIG)
     assert set(HEADS) == set(typing.get_args(Head))
     for head, (names, expected) in HEADS.items():
-        variables, outputs = head_outputs(head, config)
+        variables, outputs = head_outputs(head, CONFIG)
         assert variables["params"].keys() == {"encoder", *names}, head
         assert [output.shape for output in outputs] == expected, head
         assert all(output.dtype == jnp.float32 for output in outputs)
@@ -255,26 +252,24 @@ def test_every_head_has_names_and_shapes_and_sharding_rules():
 
 def test_logits_of_positions_and_choices_are_the_encoders_outputs_projected():
     """The encoder is checked above; here its outputs meet the projection in float64."""
-    config = reference.tiny_config(**CONFIG)
 
     def expected(variables, take):
         encoder = {"params": {"encoder": variables["params"]["encoder"]}}
-        ids, types = inputs_of("sequence", config)
-        outputs = jax.jit(make_model("encoder", config).apply)(encoder, ids, types)
+        ids, types = inputs_of("sequence", CONFIG)
+        outputs = jax.jit(make_model("encoder", CONFIG).apply)(encoder, ids, types)
         head = double(variables["params"]["classification"])
         return np.asarray(outputs[take], np.float64) @ head["output_kernel"].T + head["output_bias"]
 
-    variables, (tokens_BLC,) = head_outputs("tokens", config)
+    variables, (tokens_BLC,) = head_outputs("tokens", CONFIG)
     np.testing.assert_allclose(tokens_BLC, expected(variables, 0), rtol=2e-5, atol=2e-5)
-    variables, span = head_outputs("span", config)
+    variables, span = head_outputs("span", CONFIG)
     np.testing.assert_allclose(np.stack(span, -1), expected(variables, 0), rtol=2e-5, atol=2e-5)
-    variables, (choice_BK,) = head_outputs("choice", config)
+    variables, (choice_BK,) = head_outputs("choice", CONFIG)
     np.testing.assert_allclose(choice_BK.reshape(4, 1), expected(variables, 1), rtol=2e-5, atol=2e-5)
 
 
 def test_masked_lm_alone_is_the_pretraining_model_without_its_classifier():
-    config = reference.tiny_config()
-    model, variables, batch = build(config)
+    model, variables, batch = build(config := reference.tiny_config())
     inputs = [batch[name] for name in INPUTS]
     without = {name: value for name, value in variables["params"].items() if name != "classification"}
     alone = make_model("masked_lm", config).apply({**variables, "params": without}, *inputs)
@@ -283,7 +278,7 @@ def test_masked_lm_alone_is_the_pretraining_model_without_its_classifier():
 
 @pytest.mark.parametrize("head", ["tokens", "choice", "span"])
 def test_the_heads_are_the_same_on_any_mesh(head):
-    config = reference.tiny_config(d_ff=16, **CONFIG)
+    config = dataclasses.replace(CONFIG, d_ff=16)
     model, inputs = make_model(head, config), inputs_of(head, config, 8)
     variables = stir(jax.jit(model.init)(jax.random.key(0), *inputs))
 

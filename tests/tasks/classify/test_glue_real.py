@@ -1,4 +1,4 @@
-"""The real files of GLUE."""
+"""GLUE from the real files."""
 
 import numpy as np
 import pytest

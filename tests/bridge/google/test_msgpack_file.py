@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fnet_jax.bridge import msgpack_file
+from fnet_jax.bridge.google import msgpack_file
 from fnet_jax.bridge.name_tables import FileTensor
 from fnet_jax.core.errors import UserError
-from tests.bridge import original_checkpoint
+from tests.bridge.google import original_checkpoint
 
 
 def array(shape=b"\x91\x02", dtype=b"\xa7float32", data=b"\xc4\x08" + bytes(8), code=1, size=None):

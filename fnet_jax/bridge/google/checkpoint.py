@@ -14,10 +14,11 @@ from typing import Any
 
 import flax.serialization
 
-from fnet_jax.bridge import google_model, msgpack_file
-from fnet_jax.bridge.google_model import Tensors
+from fnet_jax.bridge.google import model as google_model
+from fnet_jax.bridge.google import msgpack_file
+from fnet_jax.bridge.google.model import Tensors
+from fnet_jax.bridge.google.msgpack_file import Tree
 from fnet_jax.bridge.loaded import Loaded, find_tokenizer, flat, nested, run_config
-from fnet_jax.bridge.msgpack_file import Tree
 from fnet_jax.bridge.name_tables import FileTensor, gather, scatter
 from fnet_jax.core.config import Mixer
 from fnet_jax.core.errors import UserError

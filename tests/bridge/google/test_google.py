@@ -9,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fnet_jax.bridge import google, google_model
+from fnet_jax.bridge.google import checkpoint as google
+from fnet_jax.bridge.google import model as google_model
 from fnet_jax.core.errors import UserError
 from fnet_jax.nn.heads import make_model
-from tests.bridge import numpy_fnet, original_checkpoint, threefry
+from tests.bridge import numpy_fnet, threefry
+from tests.bridge.google import original_checkpoint
 from tests.nn.reference import relative_errors, tiny_config
 
 SIZES = dict(layers=3, d_emb=6, d_model=8, d_ff=20, length=12)

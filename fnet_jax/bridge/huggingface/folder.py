@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from fnet_jax.bridge import huggingface_tokenizer
-from fnet_jax.bridge.huggingface_names import (
+from fnet_jax.bridge.huggingface import tokenizer as huggingface_tokenizer
+from fnet_jax.bridge.huggingface.names import (
     ARCHITECTURES,
     BUFFERS,
     PREFIX,

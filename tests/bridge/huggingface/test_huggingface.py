@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from fnet_jax.bridge import huggingface, verify
+from fnet_jax.bridge import verify
+from fnet_jax.bridge.huggingface import folder as huggingface
 from fnet_jax.bridge.loaded import flat
 from fnet_jax.bridge.read import read
 from fnet_jax.core.config import Head
