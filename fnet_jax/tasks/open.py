@@ -1,11 +1,12 @@
 """Opens the data of a config's task: the splits of a labelled one, and the data set that training reads."""
 
 import dataclasses
+from typing import Any
 
 from fnet_jax.core.config import Config, DataConfig
 from fnet_jax.tasks.interface import Dataset
 from fnet_jax.tasks.kinds import KINDS, kind_of
-from fnet_jax.tasks.splits import TaskData, choose
+from fnet_jax.tasks.splits import TaskData, choose, hold_out
 from fnet_jax.tasks.table import TASKS
 
 _EVAL_SEED = 0
@@ -23,17 +24,8 @@ def open_dataset(config: Config, workdir: str) -> Dataset:
     return dataset(config, workdir, open_labelled(config.task, config.data, config.seed))
 
 
-def open_labelled(task_name: str, data: DataConfig, seed: int) -> TaskData:
-    """Reads the splits of a task.
-
-    Args:
-        task_name: of `TASKS`.
-        data: where they are, and how many examples to use.
-        seed: chooses the examples of `data.max_train_examples`.
-
-    Returns:
-        All splits that are there. Validation and test splits may be missing; a caller that needs one
-        asks with `TaskData.split`.
+def open_labelled(task_name: str, data: DataConfig, seed: int) -> TaskData[Any]:
+    """Reads all splits of a task that are there; `seed` chooses the examples of `data.max_train_examples`.
 
     Raises:
         UserError: if there are no files, or one is damaged; names file and line.
@@ -42,25 +34,37 @@ def open_labelled(task_name: str, data: DataConfig, seed: int) -> TaskData:
     kind = KINDS[task.kind]
     read = kind.read_pydocs if data.corpus == "pydocs" and kind.read_pydocs else kind.read
     assert read is not None
-    return _limit(_say_what_is_not_whole(read(task, data)), data, seed)
+    return _limit(_compare_with_official(read(task, data), data), data, seed)
 
 
-def _say_what_is_not_whole(found: TaskData) -> TaskData:
-    warnings = [
-        f"{found.task.title} {split.name}: {len(split):,} of {split.official_rows:,} official examples "
+def _compare_with_official(found: TaskData[Any], data: DataConfig) -> TaskData[Any]:
+    """Says what lacks of the official splits; a validation split that there is not is held out."""
+    task, warnings = found.task, list(found.warnings)
+    splits = {
+        name: dataclasses.replace(split, official_rows=task.official_rows(name, len(split)))
+        for name, split in found.splits.items()
+    }
+    if "train" in splits and not any(name.startswith("validation") for name in (*splits, *task.rows)):
+        train = splits["train"]
+        splits |= hold_out(train, data.holdout_fraction)
+        warnings.append(
+            f"{task.title} validation: {len(splits['validation']):,} of the {len(train):,} training examples "
+            f"of {train.source}, held out by the hash of their text (data.holdout_fraction="
+            f"{data.holdout_fraction})"
+        )
+    warnings += [
+        f"{task.title} {split.name}: {len(split):,} of {split.official_rows:,} official examples "
         f"({split.source}); figures on it compare with no table"
-        for split in found.splits.values()
+        for split in splits.values()
         if not split.is_whole
     ]
     warnings += [  # a test split is missed when it is asked for
-        f"{found.task.title} {name}: {what}"
-        for name, what in found.missing.items()
-        if not name.startswith("test")
+        f"{task.title} {name}: {what}" for name, what in found.missing.items() if not name.startswith("test")
     ]
-    return dataclasses.replace(found, warnings=(*found.warnings, *warnings))
+    return dataclasses.replace(found, splits=splits, warnings=tuple(warnings))
 
 
-def _limit(found: TaskData, data: DataConfig, seed: int) -> TaskData:
+def _limit(found: TaskData[Any], data: DataConfig, seed: int) -> TaskData[Any]:
     """Applies `data.max_train_examples` and `data.max_eval_examples`; a test split stays whole."""
     splits = dict(found.splits)
     warnings = list(found.warnings)

@@ -42,7 +42,7 @@ class Split(abc.ABC):
 
     @property
     def is_whole(self) -> bool:
-        """Whether it has all the rows of the official split, or nobody says how many these are."""
+        """Whether it has all rows of the official split, or nobody says how many these are."""
         return self.official_rows in (None, len(self))
 
     @property
@@ -118,15 +118,7 @@ class TaskData(Generic[SplitT]):
 
 
 def class_ids(values: Sequence[str], names: Sequence[str], where: Callable[[int], str]) -> np.ndarray:
-    """Names of labels to class ids.
-
-    Args:
-        values: N.
-        names: in the order of their ids.
-        where: gives the place of a row, for the message.
-
-    Returns:
-        i32[N].
+    """Names of labels to class ids, i32[N]; `where` gives the place of a row, for the message.
 
     Raises:
         UserError: for a value that is none of the names.
@@ -162,18 +154,15 @@ def is_held_out(text: str, fraction: float) -> bool:
     return document_hash(text) < int(fraction * 2**64)
 
 
-def hold_out(split: Split, fraction: float, keys: Sequence[str] | None = None) -> np.ndarray:
-    """Which examples of a split to evaluate on, by the hash of their texts, whatever their order.
+def hold_out(split: SplitT, fraction: float, keys: Sequence[str] | None = None) -> dict[str, SplitT]:
+    """Divides a split into "train" and "validation" by the hash of its texts, whatever their order.
 
     Equal texts stay together. Where the fraction takes none, the smallest hash is held out.
 
     Args:
         split: N examples.
-        fraction: share of them.
+        fraction: share of the examples to evaluate on.
         keys: N texts to hash in place of the examples' own, such as the documents they come from.
-
-    Returns:
-        bool[N].
 
     Raises:
         UserError: if nothing would be left to train on.
@@ -188,7 +177,13 @@ def hold_out(split: Split, fraction: float, keys: Sequence[str] | None = None) -
             f"{split.source} has {len(split)} examples, too few to hold out a share of "
             f"data.holdout_fraction={fraction}; give data.validation"
         )
-    return held_out
+    parts = {}
+    for name, mask, rows in (
+        ("train", ~held_out, None if split.is_whole else split.official_rows),
+        ("validation", held_out, None),
+    ):
+        parts[name] = dataclasses.replace(split.take(np.flatnonzero(mask)), name=name, official_rows=rows)
+    return parts
 
 
 def choose(split: SplitT, count: int, seed: int) -> SplitT:

@@ -91,8 +91,8 @@ class Task:
         return tuple(name for name in self.rows if name.startswith("test"))
 
 
-# Some rows of QQP's training file are cut in two by line breaks. Who passes over the pieces (TFDS among
-# them) has three more rows than the benchmark's own count; both are the whole split.
+# Line breaks cut some rows of QQP's training file in two. Readers that leave out the broken rows (TFDS among
+# them) have three more rows than the benchmark's own count; both are the whole split.
 QQP_TRAIN_ROWS_WITHOUT_BROKEN = 363_849
 
 

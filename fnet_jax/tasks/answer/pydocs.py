@@ -19,12 +19,7 @@ _PARAMETER = re.compile(r"^(\w+) ?: (\S[^\n]*)\n((?:[ \t]+[^\n]*\n?|\n)*)", re.M
 
 
 def read_answer_pydocs(task: Task, data: DataConfig) -> TaskData[AnswerSplit]:
-    """Questions for the types of parameters, whose answers stand in lists of parameters as numpydoc has them.
-
-    Args:
-        task: answer.
-        data: `holdout_fraction` is the share of the validation split.
-    """
+    """Questions for the types of parameters; the answers stand in lists such as numpydoc has them."""
     questions: list[str] = []
     contexts: list[str] = []
     answers: list[list[Answer]] = []

@@ -8,8 +8,8 @@ import numpy as np
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.tasks.files.own_files import complete, paths_of
-from fnet_jax.tasks.files.tables import Table, read_table
+from fnet_jax.tasks.files.own_files import complete, paths_of, read_split
+from fnet_jax.tasks.files.tables import Table
 from fnet_jax.tasks.splits import Split, TaskData
 from fnet_jax.tasks.table import Task
 
@@ -38,16 +38,11 @@ class ChooseSplit(Split):
 
 
 def read_choose(task: Task, data: DataConfig) -> TaskData[ChooseSplit]:
-    """Reads the tables of `data.corpus`, `data.validation` and `data.test`.
+    """Reads the tables of `data.corpus`, `data.validation` and `data.test`; labels are numbers of choices.
 
-    Args:
-        task: choose.
-        data: `text_field` names the column of the context; `text_b_field` one whose text begins every choice,
-            or none; `choice_fields` those of the choices, or one field of JSONL with a list of them;
-            `label_field` that of the number of the right one, from 0.
-
-    Returns:
-        A data set whose labels are the numbers of the choices.
+    `data.text_field` names the column of the context; `text_b_field` one whose text begins every choice, or
+    none; `choice_fields` those of the choices, or one field of JSONL with a list of them; `label_field` that
+    of the number of the right one, from 0.
 
     Raises:
         UserError: naming file and line, or the key.
@@ -64,22 +59,13 @@ def read_choose(task: Task, data: DataConfig) -> TaskData[ChooseSplit]:
 
 def _split(name: str, path: str, data: DataConfig) -> ChooseSplit:
     lists = data.choice_fields if len(data.choice_fields) == 1 else ()
-    texts = [data.text_field, *([data.text_b_field] if data.text_b_field else []), *data.choice_fields]
-    is_test = name == "test"
-    table = read_table(
-        path,
-        texts if is_test else [*texts, data.label_field],
-        [data.label_field] if is_test else [],
-        lists=lists,
-    )
-    if not table.lines:
-        raise UserError(f"{path} has no rows")
+    table = read_split(name, path, data, data.choice_fields, lists)
     choices = _choices(table, data)
     return ChooseSplit(
         name=name,
         contexts=table.columns[data.text_field],
         choices=choices,
-        labels=_labels(table, data.label_field, len(choices[0]), is_test),
+        labels=_labels(table, data.label_field, len(choices[0]), name == "test"),
         ids=list(range(len(table.lines))),
         source=path,
     )

@@ -25,12 +25,7 @@ _SEED = 0
 
 
 def read_choose_pydocs(task: Task, data: DataConfig) -> TaskData[ChooseSplit]:
-    """Sentences with the one that follows and three that follow others.
-
-    Args:
-        task: choose.
-        data: `holdout_fraction` is the share of the validation split.
-    """
+    """Sentences with the one that follows and three that follow others."""
     contexts: list[str] = []
     choices: list[list[str]] = []
     labels: list[int] = []

@@ -1,6 +1,5 @@
 """AG News (Zhang, Zhao and LeCun 2015, arXiv 1509.01626) from its own files."""
 
-import dataclasses
 import glob
 import html
 import os
@@ -12,7 +11,7 @@ from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
 from fnet_jax.tasks.classify.files import ClassifySplit
 from fnet_jax.tasks.files.tables import read_table
-from fnet_jax.tasks.splits import TaskData, class_ids, hold_out
+from fnet_jax.tasks.splits import TaskData, class_ids
 from fnet_jax.tasks.table import Task
 
 _COLUMNS = ("class", "title", "description")
@@ -23,7 +22,7 @@ _ENTITY = re.compile(r"(?:[ &]|^)(#\d{2,5}|quot|amp|lt|gt|nbsp|hellip|[mn]dash|[
 def read_ag_news(task: Task, data: DataConfig) -> TaskData:
     """Reads train.csv and test.csv in the folder `data.dir`.
 
-    The test split is public and has labels. There is no official validation split: see `with_held_out`.
+    The test split is public and has labels. There is no official validation split.
 
     Raises:
         UserError: if no file is there, or one is damaged.
@@ -47,26 +46,6 @@ def read_ag_news(task: Task, data: DataConfig) -> TaskData:
     if not splits:
         raise UserError(f"data.dir={data.dir}: {'; '.join(missing.values())}")
     return TaskData(task, task.labels, splits, (), missing)
-
-
-def with_held_out(found: TaskData, fraction: float) -> TaskData:
-    """Takes a validation split out of the training split, by the hash of the text."""
-    if "train" not in found.splits or "validation" in found.splits:
-        return found
-    train = found.splits["train"]
-    mask = hold_out(train, fraction)
-    official_rows = None if train.is_whole else train.official_rows
-    splits = {
-        "train": dataclasses.replace(train.take(np.flatnonzero(~mask)), official_rows=official_rows),
-        "validation": dataclasses.replace(
-            train.take(np.flatnonzero(mask)), name="validation", official_rows=None
-        ),
-    }
-    warning = (
-        f"{found.task.title} validation: {mask.sum():,} of the {len(train):,} training examples of "
-        f"{train.source}, held out by the hash of their text (data.holdout_fraction={fraction})"
-    )
-    return dataclasses.replace(found, splits={**found.splits, **splits}, warnings=(*found.warnings, warning))
 
 
 def clean(text: str) -> str:
@@ -97,5 +76,4 @@ def _read_split(task: Task, name: str, path: str, names: list[str]) -> ClassifyS
         labels=np.array([task.labels.index(label) for label in names], np.int32)[classes],
         ids=list(range(len(texts))),
         source=path,
-        official_rows=task.official_rows(name, len(texts)),
     )

@@ -8,8 +8,8 @@ import numpy as np
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.tasks.files.own_files import complete, paths_of
-from fnet_jax.tasks.files.tables import Table, read_table
+from fnet_jax.tasks.files.own_files import complete, paths_of, read_split
+from fnet_jax.tasks.files.tables import Table
 from fnet_jax.tasks.splits import Split, TaskData, class_ids, numbers
 from fnet_jax.tasks.table import Task
 
@@ -41,30 +41,20 @@ class ClassifySplit(Split):
 def read_tables(task: Task, data: DataConfig) -> TaskData:
     """Reads the tables of `data.corpus`, `data.validation` and `data.test`.
 
-    Args:
-        task: classify or regress.
-        data: `corpus` is the file of the training split, or a folder with train, validation and test
-            files; `text_field`, `text_b_field`, `label_field` name columns, `labels` the classes.
+    `data.text_field`, `text_b_field` and `label_field` name columns, `data.labels` the classes.
 
     Raises:
         UserError: naming file and line, or the key.
     """
-    tables = {name: _read(path, name, data) for name, path in paths_of(task, data).items()}
+    tables = {name: _read(name, path, data) for name, path in paths_of(task, data).items()}
     labels = () if task.regression else data.labels or _labels_of(tables["train"], data.label_field)
     splits = {name: _split(task, name, table, labels, data) for name, table in tables.items()}
     return complete(task, labels, splits, data)
 
 
-def _read(path: str, split: str, data: DataConfig) -> Table:
-    texts = [data.text_field, *([data.text_b_field] if data.text_b_field else [])]
-    is_test = split == "test"
-    table = read_table(
-        path,
-        texts if is_test else [*texts, data.label_field],
-        [data.label_field] if is_test else [],
-    )
-    if not table.lines:
-        raise UserError(f"{path} has no rows")
+def _read(split: str, path: str, data: DataConfig) -> Table:
+    table = read_split(split, path, data)
+    texts = [name for name in (data.text_field, data.text_b_field) if name]
     for row, values in enumerate(zip(*(table.columns[name] for name in texts), strict=True)):
         if not any(value.strip() for value in values):
             raise UserError(f"{table.where(row)}: empty text ({' and '.join(texts)}); take the row out")

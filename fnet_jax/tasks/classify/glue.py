@@ -20,11 +20,7 @@ NO_GOLD_LABEL = "-"  # the annotators did not agree
 
 
 def read_glue(task: Task, data: DataConfig) -> TaskData:
-    """Reads the files of a task from the folder `data.dir`.
-
-    Args:
-        task: one of GLUE's.
-        data: `dir` is the folder with CoLA, SST-2, ... in it, or that folder itself.
+    """Reads the files of a task from `data.dir`, the folder with CoLA, SST-2, ... in it, or one of these.
 
     Raises:
         UserError: if no file is there or one is damaged.
@@ -101,7 +97,6 @@ def _split(task: Task, name: str, table: Table, warnings: list[str]) -> Classify
         texts_b=table.columns[layout.text_b] if layout.text_b else None,
         ids=_index_column(table, len(texts)),
         source=table.path,
-        official_rows=task.official_rows(name, len(texts)),
     )
     if values is None:
         return split
@@ -149,9 +144,6 @@ def _read_paraphrase_corpus(
         whole = _split(task, "train", table, warnings)
         for name, mask in (("train", ~is_dev), ("validation", is_dev)):
             if name in missing:
-                part = whole.take(np.flatnonzero(mask))
-                splits[name] = dataclasses.replace(
-                    part, name=name, official_rows=task.official_rows(name, len(part))
-                )
+                splits[name] = dataclasses.replace(whole.take(np.flatnonzero(mask)), name=name)
     for name in splits.keys() & missing.keys():
         del missing[name]

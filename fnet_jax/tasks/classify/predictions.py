@@ -47,12 +47,7 @@ class Prediction(NamedTuple):
 
 
 def of_logits(names: Sequence[str], logits_NC: np.ndarray) -> list[Prediction]:
-    """The predictions of N examples.
-
-    Args:
-        names: of the classes in the order of their ids; () for regression.
-        logits_NC: of the model; for regression C = 1.
-    """
+    """The predictions of N examples; `names` are the classes by id, () for regression, where C = 1."""
     if not names:
         return [Prediction(float(value), {}) for value in logits_NC[:, 0]]
     probabilities_NC = scipy.special.softmax(logits_NC, axis=-1)
@@ -74,11 +69,7 @@ def write(path: str, split: Shown, names: Sequence[str], logits_NC: np.ndarray) 
     | `prediction` | the same of the model; null where its number is not finite |
     | `scores` | probability of each class by name; not for regression |
 
-    Args:
-        path: of the file.
-        split: the examples; logits are for the first N of them.
-        names: of the classes in the order of their ids; () for regression.
-        logits_NC: of the model; for regression C = 1.
+    The logits are for the first N examples of the split; `names` as in `of_logits`.
 
     Raises:
         ValueError: if there are more logits than examples, or not one per class.

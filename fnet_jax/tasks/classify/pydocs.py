@@ -23,10 +23,6 @@ def read_pydocs(task: Task, data: DataConfig) -> TaskData:
     Paragraphs that differ only in digits, signs and case count once; those of two libraries are left
     out. The paragraphs of a document are all in the training or all in the validation split, so those
     that stand in documents of both are left out too.
-
-    Args:
-        task: pydocs.
-        data: `holdout_fraction` is the share of documents in the validation split.
     """
     labels = tuple(pydocs.LIBRARIES)
     found: dict[str, tuple[int, str, str]] = {}  # by what makes texts alike: label, text, document
@@ -47,15 +43,13 @@ def read_pydocs(task: Task, data: DataConfig) -> TaskData:
         ids=list(range(len(rows))),
         source="pydocs",
     )
-    held_out = hold_out(everything, data.holdout_fraction, [document for _, _, document in rows])
-    splits = {}
-    for name, mask in (("train", ~held_out), ("validation", held_out)):
-        part = everything.take(np.flatnonzero(mask))
-        source = f"pydocs ({name}, {len(part):,} paragraphs)"
-        splits[name] = dataclasses.replace(part, name=name, source=source)
+    splits = {
+        name: dataclasses.replace(part, source=f"pydocs ({name}, {len(part):,} paragraphs)")
+        for name, part in hold_out(everything, data.holdout_fraction, [row[2] for row in rows]).items()
+    }
     warning = (
-        f"pydocs validation: {held_out.sum():,} of {len(rows):,} paragraphs, held out by the hash of their "
-        f"document (data.holdout_fraction={data.holdout_fraction})"
+        f"pydocs validation: {len(splits['validation']):,} of {len(rows):,} paragraphs, held out by the hash "
+        f"of their document (data.holdout_fraction={data.holdout_fraction})"
     )
     return TaskData(task, labels, splits, (warning,))
 

@@ -12,15 +12,12 @@ import sklearn.metrics
 from fnet_jax.tasks.interface import Scores
 from fnet_jax.tasks.table import Task
 
-Metric = Callable[[np.ndarray, np.ndarray], float]
-
 
 def score(task: Task, labels: np.ndarray | None, logits_NC: np.ndarray, names: tuple[str, ...]) -> Scores:
-    """All metrics of a task.
+    """All metrics of a task; `score` is the mean of `task.score`, `paper_score` that of `task.paper_score`.
 
     Args:
-        task: gives the metrics; `score` is the mean of `task.score`, `paper_score` that of
-            `task.paper_score`.
+        task: of the split.
         labels: [N] class ids or numbers; None where the split has none, which is then not scored.
         logits_NC: of the model; for regression C = 1.
         names: of the classes, for the warnings.
@@ -54,20 +51,24 @@ def predictions_of(task: Task, logits_NC: np.ndarray) -> np.ndarray:
     return logits_NC[:, 0] if task.regression else logits_NC.argmax(-1)
 
 
-def _metric(function: Metric) -> Metric:
-    """Checks what goes in. A column [N, 1] beside a vector [N] would be broadcast to a wrong score."""
+def metric(name: str, labels: np.ndarray, predictions: np.ndarray) -> float:
+    """One of `METRICS`.
 
-    @functools.wraps(function)
-    def metric(labels: np.ndarray, predictions: np.ndarray) -> float:
-        labels, predictions = np.asarray(labels), np.asarray(predictions)
-        if labels.ndim != 1 or labels.shape != predictions.shape or not len(labels):
-            raise ValueError(
-                f"labels {labels.shape} and predictions {predictions.shape} must be vectors of one length, "
-                "at least 1"
-            )
-        return float(function(labels, predictions))
+    Args:
+        name: of the metric.
+        labels: [N] class ids or numbers.
+        predictions: [N], the same of the model.
 
-    return metric
+    Raises:
+        ValueError: unless both are vectors of one length, at least 1; a column [N, 1] beside a vector [N]
+            would be broadcast to a wrong score.
+    """
+    if labels.ndim != 1 or labels.shape != predictions.shape or not len(labels):
+        raise ValueError(
+            f"labels {labels.shape} and predictions {predictions.shape} must be vectors of one length, "
+            "at least 1"
+        )
+    return float(METRICS[name](labels, predictions))
 
 
 def _f1(labels: np.ndarray, predictions: np.ndarray) -> float:
@@ -87,29 +88,26 @@ def _matthews(labels: np.ndarray, predictions: np.ndarray) -> float:
     return sklearn.metrics.matthews_corrcoef(labels, predictions)
 
 
-def _correlation(function: Callable[..., tuple[float, float]]) -> Metric:
+def _correlation(
+    function: Callable[..., tuple[float, float]], labels: np.ndarray, predictions: np.ndarray
+) -> float:
     """nan where one side is constant or not finite, and for a single example."""
-
-    def metric(labels: np.ndarray, predictions: np.ndarray) -> float:
-        sides = labels.astype(np.float64), predictions.astype(np.float64)
-        if not all(np.isfinite(side).all() and not _is_constant(side) for side in sides):
-            return math.nan
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", scipy.stats.NearConstantInputWarning)
-            return function(*sides)[0]
-
-    return _metric(metric)
+    sides = labels.astype(np.float64), predictions.astype(np.float64)
+    if not all(np.isfinite(side).all() and not _is_constant(side) for side in sides):
+        return math.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scipy.stats.NearConstantInputWarning)
+        return function(*sides)[0]
 
 
-# Name -> function of labels [N] and predictions [N], class ids or numbers. Each raises ValueError unless both
-# are vectors of one length, at least 1.
-METRICS: dict[str, Metric] = {
-    "accuracy": _metric(sklearn.metrics.accuracy_score),
-    "f1": _metric(_f1),
-    "macro_f1": _metric(_macro_f1),
-    "matthews": _metric(_matthews),
-    "pearson": _correlation(scipy.stats.pearsonr),
-    "spearman": _correlation(scipy.stats.spearmanr),
+# Name -> function of labels [N] and predictions [N], class ids or numbers.
+METRICS: dict[str, Callable[[np.ndarray, np.ndarray], float]] = {
+    "accuracy": sklearn.metrics.accuracy_score,
+    "f1": _f1,
+    "macro_f1": _macro_f1,
+    "matthews": _matthews,
+    "pearson": functools.partial(_correlation, scipy.stats.pearsonr),
+    "spearman": functools.partial(_correlation, scipy.stats.spearmanr),
 }
 
 
@@ -118,7 +116,7 @@ def _is_constant(values: np.ndarray) -> bool:
 
 
 def _all(task: Task, labels: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    values = {name: METRICS[name](labels, predictions) for name in task.metrics}
+    values = {name: metric(name, labels, predictions) for name in task.metrics}
     return {
         **values,
         "score": float(np.mean([values[name] for name in task.score])),

@@ -17,13 +17,9 @@ UNKNOWN = -1  # label of examples without one
 
 
 def read_tfds(task: Task, data: DataConfig) -> TaskData:
-    """Reads a task of GLUE, or AG News, from TFDS.
+    """Reads a task from `data.corpus`, which is "tfds:glue", "tfds:ag_news_subset" or "tfds:FOLDER".
 
     Class ids follow the names of the labels, whatever the order in TFDS.
-
-    Args:
-        task: of GLUE, or AG News.
-        data: `corpus` is "tfds:glue", "tfds:ag_news_subset" or "tfds:FOLDER".
 
     Raises:
         UserError: if it is not there or is something else.
@@ -66,15 +62,8 @@ def _read_split(task: Task, builder: Any, name: str, warnings: list[str]) -> Cla
     if len(columns) > 1 and not task.has_pairs:
         texts = [clean(" ".join(parts)) for parts in zip(*columns, strict=True)]
     source = f"{builder.data_dir}:{name}"
-    split = ClassifySplit(
-        name=name,
-        ids=ids,
-        source=source,
-        official_rows=task.official_rows(name, len(texts)),
-        texts=texts,
-        texts_b=texts_b,
-    )
-    if name.startswith("test") and task.name in GLUE:  # kept secret; see glue_files.py
+    split = ClassifySplit(name=name, ids=ids, source=source, texts=texts, texts_b=texts_b)
+    if name.startswith("test") and task.name in GLUE:  # kept secret; see glue.py
         return split
     return _with_labels(task, split, builder.info.features["label"], np.array(labels), warnings)
 

@@ -1,16 +1,12 @@
 """Files of one's own: where each split is, and what is held out where one is missing."""
 
-import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any, cast
-
-import numpy as np
 
 from fnet_jax.core.config import DataConfig
 from fnet_jax.core.errors import UserError
-from fnet_jax.tasks.files.tables import SUFFIXES
-from fnet_jax.tasks.splits import Split, SplitT, TaskData, hold_out
+from fnet_jax.tasks.files.tables import SUFFIXES, Table, read_table
+from fnet_jax.tasks.splits import SplitT, TaskData, hold_out
 from fnet_jax.tasks.table import Task
 
 # Names of the files in a folder, without suffix.
@@ -28,32 +24,25 @@ def complete(
     warnings = []
     if "validation" not in splits:
         train = splits["train"]
-        held_out = hold_out(train, data.holdout_fraction)
-        validation = cast(Any, train.take(np.flatnonzero(held_out)))
-        splits |= {
-            "train": train.take(np.flatnonzero(~held_out)),
-            "validation": dataclasses.replace(validation, name="validation"),
-        }
+        splits |= hold_out(train, data.holdout_fraction)
         warnings.append(
-            f"validation: {held_out.sum():,} of the {len(train):,} examples of {train.source}, held out by "
-            f"the hash of their text (data.holdout_fraction={data.holdout_fraction})"
+            f"validation: {len(splits['validation']):,} of the {len(train):,} examples of {train.source}, "
+            f"held out by the hash of their text (data.holdout_fraction={data.holdout_fraction})"
         )
-    elif repeated := _repeated(splits["train"], splits["validation"]):
-        warnings.append(
-            f"validation: {repeated:,} of {len(splits['validation']):,} examples have their text in the "
-            "training split too, so scores flatter"
-        )
+    else:
+        train, validation = splits["train"], splits["validation"]
+        known = {train.example(row) for row in range(len(train))}
+        if repeated := sum(validation.example(row) in known for row in range(len(validation))):
+            warnings.append(
+                f"validation: {repeated:,} of {len(validation):,} examples have their text in the training "
+                "split too, so scores flatter"
+            )
     missing = {} if "test" in splits else {"test": "no data.test, and no file test.* in data.corpus"}
     return TaskData(task, labels, splits, tuple(warnings), missing)
 
 
 def paths_of(task: Task, data: DataConfig, suffixes: Sequence[str] = SUFFIXES) -> dict[str, str]:
-    """The file of each split, by name.
-
-    Args:
-        task: for messages.
-        data: `corpus`, `validation` and `test`.
-        suffixes: of files to look for in a folder, each also with .gz.
+    """The file of each split, by name: those that `data` names, or with such suffixes in the folder it names.
 
     Raises:
         UserError: naming the key, if there is no such file.
@@ -78,6 +67,24 @@ def paths_of(task: Task, data: DataConfig, suffixes: Sequence[str] = SUFFIXES) -
     return paths
 
 
+def read_split(
+    split: str, path: str, data: DataConfig, more: Sequence[str] = (), lists: Sequence[str] = ()
+) -> Table:
+    """The table of a split: its texts, and the label, which a test split may lack.
+
+    `data` names the columns, `more` further ones of texts; for `lists` see `read_table`.
+
+    Raises:
+        UserError: naming file and line.
+    """
+    texts = [name for name in (data.text_field, data.text_b_field, *more) if name]
+    required, optional = ([*texts, data.label_field], []) if split != "test" else (texts, [data.label_field])
+    table = read_table(path, required, optional, lists=lists)
+    if not table.lines:
+        raise UserError(f"{path} has no rows")
+    return table
+
+
 def _in_folder(folder: str, suffixes: Sequence[str]) -> dict[str, str]:
     """The files of the splits in a folder."""
     files = sorted(name for name in os.listdir(folder) if name.removesuffix(".gz").endswith(tuple(suffixes)))
@@ -94,9 +101,3 @@ def _in_folder(folder: str, suffixes: Sequence[str]) -> dict[str, str]:
             f"{', '.join(suffixes)}, also .gz"
         )
     return paths
-
-
-def _repeated(train: Split, validation: Split) -> int:
-    """How many examples of the validation split are in the training split too, whatever their label."""
-    known = {train.example(row) for row in range(len(train))}
-    return sum(validation.example(row) in known for row in range(len(validation)))

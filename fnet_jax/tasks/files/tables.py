@@ -72,8 +72,8 @@ def read_table(
     Raises:
         UserError: naming the file, and the line where there is one.
     """
-    suffix = table_suffix(path)
-    if not suffix:
+    suffix = os.path.splitext(path.removesuffix(".gz"))[1]
+    if suffix not in SUFFIXES:
         raise UserError(f"{path} is no table that can be read; valid suffixes: {', '.join(SUFFIXES)}, or .gz")
     if lists and suffix != ".jsonl":
         raise UserError(f"{path}: a list of texts ({', '.join(lists)}) stands only in .jsonl; name columns")
@@ -82,12 +82,6 @@ def read_table(
         if suffix == ".jsonl":
             return _objects(path, lines, required, optional, lists)
         return _delimited(path, _rows(path, lines, suffix), required, optional, header, skip_short_rows)
-
-
-def table_suffix(path: str) -> str:
-    """Which of `SUFFIXES` a file has, .gz apart; "" for none."""
-    suffix = os.path.splitext(path.removesuffix(".gz"))[1]
-    return suffix if suffix in SUFFIXES else ""
 
 
 def _delimited(

@@ -40,11 +40,8 @@ def read_tag(task: Task, data: DataConfig) -> TaskData[TagSplit]:
     A line is a word and its columns, divided by tabs, or by spaces where there is no tab; an empty line
     ends a sentence. `data.word_column` and `data.tag_column` say which columns count. Lines that begin with
     -DOCSTART- are passed over, and comments ("# ...") with another number of columns. A file with one column
-    has no tags. IOB1 becomes IOB2; everything else stays as it is.
-
-    Args:
-        task: tag.
-        data: as above; `labels` are the tags in the order of their ids.
+    has no tags. IOB1 becomes IOB2; everything else stays as it is. `data.labels` are the tags in the order of
+    their ids.
 
     Raises:
         UserError: naming file and line, or the key.
@@ -88,13 +85,8 @@ def _split(name: str, file: ConllFile, labels: tuple[str, ...]) -> TagSplit:
 def write_conll(path: str, split: TagSplit, names: Sequence[str], predicted: Sequence[np.ndarray]) -> None:
     """Writes a line per word: the word, its tag where the split has tags, the predicted one; tabs between.
 
-    A sentence ends with an empty line, so that conlleval reads the file (with `-d '\\t'`).
-
-    Args:
-        path: of the file.
-        split: N sentences.
-        names: of the tags in the order of their ids.
-        predicted: N arrays, a class id per word.
+    A sentence ends with an empty line, so that conlleval reads the file (with `-d '\\t'`). `names` are the
+    tags by id; `predicted` has a class id per word, an array for each of the N sentences.
     """
     parts = []
     for number, words in enumerate(split.words):

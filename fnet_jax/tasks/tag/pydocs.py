@@ -22,12 +22,7 @@ _WORD = re.compile(r"\w+(?:[.'_-]\w+)*|[^\w\s]")
 
 
 def read_tag_pydocs(task: Task, data: DataConfig) -> TaskData[TagSplit]:
-    """Paragraphs in which something is marked as code, with the tags `TAGS`.
-
-    Args:
-        task: tag.
-        data: `holdout_fraction` is the share of the validation split.
-    """
+    """Paragraphs in which something is marked as code, with the tags `TAGS`."""
     found: dict[tuple[str, ...], list[int]] = {}
     for library in pydocs.LIBRARIES:
         for docstring in pydocs.library_docstrings(library):

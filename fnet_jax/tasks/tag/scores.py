@@ -25,8 +25,8 @@ def score_tags(
         names: of the tags in the order of their ids.
         split: N sentences with tags.
         predicted: N arrays, a class id per word.
-        probabilities: N arrays, those of the predictions; they say whether the model's outputs are finite.
-        train: gives the baseline, which gives every word the tag that it has most often there.
+        probabilities: N arrays, those of the predictions; not finite where the model's outputs are not.
+        train: tells the baseline, the tag that each word has most often there.
 
     Returns:
         Micro-averaged `precision`, `recall` and `f1` over entities where the tags spell any, as conlleval

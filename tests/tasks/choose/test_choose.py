@@ -113,8 +113,8 @@ def test_each_choice_is_a_pair_of_its_own(read, tokenizer_path, make_data):
         for row in range(int(batch["example_weights"].sum())):
             assert batch["labels"][row] == train.labels[count]
             for k, choice in enumerate(train.choices[count]):
-                pieces = tokenizer.encode(train.contexts[count]), tokenizer.encode(choice)
-                ids, types = features(*pieces, 16, "longest_first")
+                tokens = tokenizer.encode(train.contexts[count]), tokenizer.encode(choice)
+                ids, types = features(*tokens, 16, "longest_first")
                 np.testing.assert_array_equal(batch["input_ids"][row, k], ids)
                 np.testing.assert_array_equal(batch["type_ids"][row, k], types)
             count += 1

@@ -5,7 +5,7 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from absl import flags
-from hypothesis import given
+from hypothesis import given, settings
 
 from fnet_jax.core.batch import labelled_spec
 from fnet_jax.core.errors import UserError
@@ -17,11 +17,11 @@ from fnet_jax.tasks.classify.files import ClassifySplit
 from fnet_jax.tasks.features import features
 from tests.data.conftest import make_documents
 
-FIRST, SECOND = 10, 20  # pieces of the first and of the second text
+FIRST, SECOND = 10, 20  # tokens of the first and of the second text
 NUM_EXAMPLES = 37
 
 
-def pieces(kind: int, count: int | None) -> list[int] | None:
+def tokens(kind: int, count: int | None) -> list[int] | None:
     return None if count is None else [kind] * count
 
 
@@ -33,9 +33,10 @@ def one_at_a_time(a: list[int], b: list[int] | None, room: int) -> tuple[list[in
     return a, b
 
 
+@settings(deadline=None)
 @given(count_a=st.integers(0, 40), count_b=st.none() | st.integers(0, 40), length=st.integers(5, 40))
 def test_longest_first_keeps_every_separator_and_some_of_each_text(count_a, count_b, length):
-    ids_a, ids_b = pieces(FIRST, count_a), pieces(SECOND, count_b)
+    ids_a, ids_b = tokens(FIRST, count_a), tokens(SECOND, count_b)
     input_ids, type_ids = features(ids_a, ids_b, length, "longest_first")
     kept_a, kept_b = one_at_a_time(ids_a, ids_b, length - (2 if ids_b is None else 3))
     first = [CLS_ID, *kept_a, SEP_ID]
@@ -48,9 +49,10 @@ def test_longest_first_keeps_every_separator_and_some_of_each_text(count_a, coun
     assert kept_b is None or SECOND in kept_b or not count_b
 
 
+@settings(deadline=None)
 @given(count_a=st.integers(0, 40), count_b=st.none() | st.integers(0, 40), length=st.integers(5, 40))
 def test_tail_cuts_the_end_off(count_a, count_b, length):
-    input_ids, type_ids = features(pieces(FIRST, count_a), pieces(SECOND, count_b), length, "tail")
+    input_ids, type_ids = features(tokens(FIRST, count_a), tokens(SECOND, count_b), length, "tail")
     first = [CLS_ID, *[FIRST] * count_a, SEP_ID]
     second = [] if count_b is None else [*[SECOND] * count_b, SEP_ID]
     padding = [PAD_ID] * length
@@ -59,7 +61,7 @@ def test_tail_cuts_the_end_off(count_a, count_b, length):
 
 
 def test_a_pair_that_the_two_ways_cut_differently():
-    ids_a, ids_b = pieces(FIRST, 9), pieces(SECOND, 2)
+    ids_a, ids_b = tokens(FIRST, 9), tokens(SECOND, 2)
     assert features(ids_a, ids_b, 8, "tail")[0].tolist() == [CLS_ID] + [FIRST] * 7
     assert features(ids_a, ids_b, 8, "longest_first")[0].tolist() == [
         CLS_ID, FIRST, FIRST, FIRST, SEP_ID, SECOND, SECOND, SEP_ID,

@@ -2,7 +2,7 @@
 
 import pytest
 import seqeval.metrics
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
@@ -73,12 +73,14 @@ def test_labels_cover_prefixes_that_the_training_split_lacks():
     assert spells_entities(("O", "B-PER")) and not spells_entities(("O", "NN"))
 
 
+@settings(deadline=None)
 @given(SENTENCE)
 def test_entities_are_those_of_seqeval(tags):
     """Whatever the tags, also when they keep to no scheme, as a model's may."""
     assert [(kind, begin, end - 1) for kind, begin, end in entities(tags)] == get_entities(tags)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(SENTENCE, st.randoms(use_true_random=False)), min_size=1, max_size=6))
 @pytest.mark.filterwarnings("ignore::seqeval.metrics.v1.UndefinedMetricWarning")
 def test_scores_are_those_of_seqeval(drawn):
